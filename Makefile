@@ -1,0 +1,27 @@
+# The habits of this project. Every target works from a fresh clone with Python 3.11+.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: up test test-fast lint bench docs clean
+
+up: .venv/installed        ## bring a registry up
+	$(BIN)/regsetup up
+
+test: .venv/installed      ## all tests; those that need an engine are skipped where none answers
+	$(BIN)/pytest
+
+test-fast: .venv/installed ## the subset that takes under a minute and needs nothing
+	$(BIN)/pytest -m "not engine and not hosts and not slow"
+
+lint: .venv/installed      ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:                     ## remove what the targets made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[test]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Who may enter: htpasswd users and certificates."""

@@ -1,0 +1,1 @@
+"""What runs the registry: a container on Docker, or the bundled registry as a service."""

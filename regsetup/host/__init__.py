@@ -1,0 +1,1 @@
+"""The machine: files, processes, daemon.json, the engine's service."""
