@@ -1,0 +1,160 @@
+"""Files that must never be seen half-written, and the locks around them.
+
+POSIX only: ``rename(2)`` over an existing file is atomic, ``flock(2)`` is released by the kernel when its
+holder dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_POLL = 0.05  # seconds between two tries for a lock; flock has no timeout of its own
+
+
+class CannotWrite(RegsetupError):
+    """A file could not be written: no rights, no space, no directory. What stood there still stands."""
+
+    code = "cannot-write"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        fixes = {
+            "PermissionError": "run it as root (sudo), or choose a directory of your own",
+            "FileNotFoundError": f"mkdir -p {path.parent}",
+        }
+        super().__init__(
+            f"{path} can't be written",
+            cause=reason,
+            fix=fixes.get(type(error).__name__, f"look at the file system: df -h {path.parent}"),
+        )
+
+
+class Locked(RegsetupError):
+    """Another process works on the same thing."""
+
+    code = "locked"
+
+    def __init__(self, path: Path, holder: str, timeout: float) -> None:
+        super().__init__(
+            f"{path} is locked by process {holder or '(unknown)'}",
+            cause=f"it was still at work after {timeout:g} s",
+            fix="wait until it has ended, then try again"
+            + (f"; ps {holder} shows what it is" if holder else ""),
+        )
+
+
+def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Put ``content`` at ``path``: readers see the old file or the new one, also after a power cut.
+
+    ``mode`` is exact, whatever the umask, and counts for a new file; an existing one keeps mode and owner.
+    A symbolic link stays one: the file it names is replaced.
+
+    Raises:
+        CannotWrite: the directory is missing or not writable, the disk is full, the owner can't be kept.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        try:
+            _write_new(temporary, data, mode, _stat(target))
+            temporary.replace(target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
+        sync_directory(target.parent)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable: a rename is on disk only after this (fsync(2), NOTES).
+
+    Raises:
+        OSError: the directory is missing or unreadable.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, timeout: float = 10.0) -> Iterator[None]:
+    """Hold the lock file ``path`` for the block: nobody else, thread or process, is in such a block.
+
+    ``path`` is a file of the lock's own: it is created 0600, says its holder's pid, and is removed after.
+
+    Raises:
+        Locked: still held by another after ``timeout`` seconds.
+        CannotWrite: the lock file can't be made.
+    """
+    descriptor = _acquire(path, time.monotonic() + timeout, timeout)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _write_new(path: Path, data: bytes, mode: int, old: os.stat_result | None) -> None:
+    """Create ``path`` with its final owner and mode before the first byte is in it, and fsync it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        new = os.fstat(descriptor)
+        if old is not None and (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        os.fchmod(descriptor, mode if old is None else stat.S_IMODE(old.st_mode))
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _acquire(path: Path, deadline: float, timeout: float) -> int:
+    """Return a descriptor of ``path`` that holds its lock; the file is still the one of that name."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise CannotWrite(path, error) from error
+        if _holds(descriptor, path):
+            return descriptor
+        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        if time.monotonic() >= deadline:
+            raise Locked(path, holder, timeout)
+        time.sleep(_POLL)
+
+
+def _holds(descriptor: int, path: Path) -> bool:
+    """Try the lock; False where another has it, or its last holder removed the file meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    there = _stat(path)
+    return there is not None and os.path.samestat(there, os.fstat(descriptor))
