@@ -7,7 +7,7 @@ A variable that a template names and the caller did not give is an error, never 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,4 +30,11 @@ def render(template: str, values: Mapping[str, object]) -> str:
         autoescape=False,  # noqa: S701  YAML, units and shell scripts, not HTML; each filter quotes for its own
         keep_trailing_newline=True,
     )
+    # YAML reads JSON except for escaped surrogate pairs, so characters beyond U+FFFF stay as they are.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "default": _refuse}
     return environment.get_template(template).render(values)
+
+
+def _refuse(value: object) -> NoReturn:
+    """Fail by what ``value`` says of itself: an undefined name raises when it is printed."""
+    raise TypeError(f"{value} can't be written as JSON")
