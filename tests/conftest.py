@@ -16,14 +16,15 @@ from tests.bed.engine import PrivateEngine, connect, remove_marked
 from tests.bed.images import REGISTRY_IMAGE, SCRATCH_IMAGE, ensure_registry_image
 from tests.bed.processes import end_marked
 from tests.bed.registry import RegistryProcess, start_registry
-from tests.bed.run import RUN, RUN_VARIABLE, missing, need, unique
+from tests.bed.run import RUN, RUN_VARIABLE, in_ci, missing, need, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import docker
 
-_ENGINE_FIXTURES = {"engine", "private_engine"}
+_ENGINE_FIXTURES = {"engine", "private_engine", "fresh_engine"}
+_skipped: list[str] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,8 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} uses {wants} without @pytest.mark.engine")
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note which tests that need an engine were skipped, whatever skipped them."""
+    if report.skipped and {"engine", "hosts"} & set(report.keywords) and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run if a container, volume, network or process of it is left; remove it too."""
+    """Fail the run if it left a container, volume, network or process (removed then), or skipped in CI."""
     left = [f"process {pid}: {command}" for pid, command in end_marked(f"{RUN_VARIABLE}={RUN}").items()]
     client = connect()
     if client is not None:
@@ -49,6 +56,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\n\nleft behind by this run (now removed):", *left, sep="\n  ")  # noqa: T201
+    if _skipped and in_ci():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("\n\nCI=true, and these tests of the engine were skipped:", *_skipped, sep="\n  ")  # noqa: T201
 
 
 @pytest.fixture(scope="session")

@@ -130,24 +130,52 @@ def test_what_detaches_itself_is_found_by_its_environment(unique_name: str) -> N
     assert marked_processes(unique_name) == {}
 
 
-@pytest.mark.slow
-def test_a_run_that_leaves_a_process_behind_fails(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
-    (tmp_path / "test_it.py").write_text(
-        "import subprocess\n"
-        "def test_it():\n"
-        "    global kept\n"
-        "    kept = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, str(tmp_path)],
+def _run_pytest(place: Path, test: str, **env: str) -> subprocess.CompletedProcess[str]:
+    (place / "conftest.py").write_text("from tests.conftest import *\n")
+    (place / "test_it.py").write_text(test)
+    markers = ("-o", "markers=engine", "-p", "no:cacheprovider", "--rootdir", str(place))
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-ra", *markers, str(place)],
         capture_output=True,
         text=True,
         check=False,
-        env=dict(os.environ) | {"PYTHONPATH": os.getcwd()},  # noqa: PTH109
+        env=dict(os.environ) | {"PYTHONPATH": os.getcwd()} | env,  # noqa: PTH109
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_leaves_a_process_behind_fails(tmp_path: Path) -> None:
+    done = _run_pytest(
+        tmp_path,
+        "import subprocess\n"
+        "def test_it():\n"
+        "    global kept\n"
+        "    kept = subprocess.Popen(['sleep', '600'], start_new_session=True)\n",
     )
     assert "1 passed" in done.stdout
     assert "left behind" in done.stdout
     assert "sleep 600" in done.stdout
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
+def test_a_skipped_engine_test_fails_the_run_in_ci_only(tmp_path: Path, ci: str, code: int) -> None:
+    test = "import pytest\n@pytest.mark.engine\ndef test_it(): pytest.skip('no engine')\n"
+    assert _run_pytest(tmp_path, test, CI=ci).returncode == code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ci", "word"), [("true", "1 error"), ("", "1 skipped")])
+def test_a_missing_engine_skips_the_test_but_fails_it_in_ci(tmp_path: Path, ci: str, word: str) -> None:
+    test = "import pytest\n@pytest.mark.engine\ndef test_it(engine): pass\n"
+    done = _run_pytest(tmp_path, test, CI=ci, DOCKER_HOST=f"unix://{tmp_path}/nobody")
+    assert word in done.stdout
+    assert "no Docker engine answers" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_test_that_uses_the_engine_must_say_so(tmp_path: Path) -> None:
+    done = _run_pytest(tmp_path, "def test_it(engine): pass\n")
+    assert "without @pytest.mark.engine" in done.stdout + done.stderr
+    assert done.returncode != 0
