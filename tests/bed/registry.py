@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class RegistryProcess:
     """A running ``docker-registry``; ``data`` has ``docker/registry/v2`` directly below."""
 
+    host: str
     port: int
     data: Path
     log: Path
@@ -27,8 +28,8 @@ class RegistryProcess:
 
     @property
     def address(self) -> str:
-        """``127.0.0.1:<port>``, as it stands in a reference."""
-        return f"127.0.0.1:{self.port}"
+        """``<host>:<port>``, as it stands in a reference."""
+        return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -54,6 +55,7 @@ def start_registry(
     place: Path,
     *,
     data: Path,
+    host: str = "127.0.0.1",
     htpasswd: Path | None = None,
     certificate: tuple[Path, Path] | None = None,
     settings: Mapping[str, object] | None = None,
@@ -63,12 +65,13 @@ def start_registry(
     Args:
         place: where its config.yml and log go.
         data: its storage.
+        host: the address it listens on; an engine insists on TLS only beyond loopback.
         htpasswd: users; none means open.
         certificate: certificate and key files; given, it speaks TLS.
         settings: top-level keys of config.yml that replace ours.
     """
-    program, port = need("docker-registry"), free_port()
-    http: dict[str, object] = {"addr": f"127.0.0.1:{port}", "secret": "tests"}
+    program, port = need("docker-registry"), free_port(host)
+    http: dict[str, object] = {"addr": f"{host}:{port}", "secret": "tests"}
     if certificate:
         http["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
     config: dict[str, object] = {
@@ -92,9 +95,9 @@ def start_registry(
             stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             env={"PATH": "/usr/bin:/bin", "OTEL_TRACES_EXPORTER": "none"},
         )  # fmt: skip
-    running = RegistryProcess(port, data, log, "https" if certificate else "http", process)
+    running = RegistryProcess(host, port, data, log, "https" if certificate else "http", process)
     try:
-        wait_for(f"docker-registry, see {log}", lambda: process.poll() is not None or port_open(port))
+        wait_for(f"docker-registry, see {log}", lambda: process.poll() is not None or port_open(port, host))
     except BaseException:
         running.kill()
         raise

@@ -33,6 +33,17 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def lan_address() -> str:
+    """Return an address of this machine beyond loopback, where an engine insists on TLS. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # RFC 5737: documentation only
+        except OSError:
+            missing("this machine has no address beyond loopback")
+        address: str = sock.getsockname()[0]
+        return address
+
+
 def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30.0) -> None:
     """Poll ``check`` until it is true; the deadline fails the test and says what was waited for."""
     deadline = time.monotonic() + seconds
