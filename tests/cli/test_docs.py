@@ -1,0 +1,181 @@
+"""The documentation and the program say the same; ``tests.bed.docs`` tells how a block is marked."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bed.docs import Block, blocks, calls, matches, run
+from tests.bed.processes import end_marked
+from tests.bed.run import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bed.engine import PrivateEngine
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
+BLOCKS = [block for path in FILES for block in blocks(str(path.relative_to(ROOT)), path.read_text())]
+RUN = {
+    name: [one for one in BLOCKS if one.file == name and one.runs] for name in {one.file for one in BLOCKS}
+}
+
+
+def _cases(*, engine: bool) -> list[str]:
+    return sorted(
+        file for file, found in RUN.items() if found and any(one.needs_engine for one in found) is engine
+    )
+
+
+def _name(block: Block) -> str:
+    return f"{block.file}:{block.line}"
+
+
+def _environment(home: Path, **more: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "REGSETUP_HOME": str(home / "regsetup"),
+        "DOCKER_CONFIG": str(home / ".docker"),
+        "COLUMNS": "80",
+        "NO_COLOR": "1",
+        **more,
+    }
+
+
+@functools.cache
+def _help(*command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "regsetup", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ) | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"},
+    ).stdout
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.check[:1] == ("help",)], ids=_name)
+def test_help_blocks_are_what_the_program_prints(block: Block) -> None:
+    assert matches(block.text, _help(*block.check[1:])), _help(*block.check[1:])
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if calls(one)], ids=_name)
+def test_every_command_and_flag_in_the_docs_exists(block: Block) -> None:
+    for arguments in calls(block):
+        command = _command([word for word in arguments if re.fullmatch(r"[a-z][a-z-]*", word)])
+        known = set(re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", _help(*command))) | {"--help"}
+        flags = {word.partition("=")[0] for word in arguments if re.fullmatch(r"--?[a-zA-Z].*", word)}
+        assert flags <= known, f"{_name(block)}: regsetup {' '.join(command)} has no {flags - known}"
+
+
+def _command(words: list[str]) -> tuple[str, ...]:
+    """Return the command that ``words`` begin with: as many as the help texts know, ``trust install`` say."""
+    command: tuple[str, ...] = ()
+    for word in words:
+        listed = _help(*command).partition("Commands")[2]
+        if not re.search(rf"^[\s│|]*{re.escape(word)}\s", listed, re.MULTILINE):
+            break
+        command = (*command, word)
+    assert command or not words, f"there is no command {words[0]!r}"
+    return command
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home and a working directory; what the commands left running is ended."""
+    yield tmp_path
+    end_marked(str(tmp_path))
+
+
+def _run_all(file: str, place: Path, env: dict[str, str]) -> None:
+    ports = {"5000": str(free_port()), "5001": str(free_port())}
+    source = (ROOT / file).parent
+    if source.parent.name == "examples":
+        for path in source.iterdir():
+            text = path.read_text()
+            for written, used in ports.items():
+                text = text.replace(written, used)
+            (place / path.name).write_text(text)
+    for block in RUN[file]:
+        run(block, place, env, ports)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", _cases(engine=False))
+def test_commands_in_the_docs_do_what_they_say(file: str, home: Path) -> None:
+    _run_all(file, home, _environment(home, DOCKER_HOST=f"unix://{home}/no-engine-here"))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize("file", _cases(engine=True))
+def test_commands_in_the_docs_that_need_an_engine_do_what_they_say(
+    file: str, home: Path, private_engine: PrivateEngine
+) -> None:
+    _run_all(file, home, _environment(home, DOCKER_HOST=private_engine.url))
+
+
+# The checker itself.
+
+TEXT = """\
+Some prose.
+
+<!-- check: run exit=3 -->
+```console
+$ echo hello; echo world
+hello
+...
+$ echo "port 5000" \\
+>   && exit 3
+port 5000
+```
+
+- an item
+  ```sh
+  # a comment, and a call
+  sudo regsetup up --port 5000 --user alice | cat
+  ```
+"""
+
+
+def test_a_block_is_read_with_its_check_and_its_place() -> None:
+    first, second = blocks("a.md", TEXT)
+    assert (first.line, first.language, first.runs, first.exit_code) == (5, "console", True, 3)
+    assert first.commands[0] == ("echo hello; echo world", "hello\n...\n")
+    assert (second.check, second.text.splitlines()[0]) == ((), "# a comment, and a call")
+    assert calls(first) == []
+    assert calls(second) == [["up", "--port", "5000", "--user", "alice"]]
+
+
+def test_a_block_runs_with_other_ports(tmp_path: Path) -> None:
+    run(blocks("a.md", TEXT)[0], tmp_path, os.environ, {"5000": "4711"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("exit 3\n", "exit 0\n"), ("hello\n...", "bye\n..."), ("exit=3", "exit=2")]
+)
+def test_a_block_that_is_wrong_fails(tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(AssertionError):
+        run(blocks("a.md", TEXT.replace(old, new))[0], tmp_path, os.environ, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["```sh\nno end\n", "<!-- check: run -->\nprose\n", "<!-- check: dance -->\n```sh\n```\n"]
+)
+def test_a_check_that_could_be_lost_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a\.md:"):
+        blocks("a.md", text)
+
+
+def test_trailing_blanks_do_not_matter_and_words_do() -> None:
+    assert matches("a  \nb ... d\n", "a\nb c\nc d")
+    assert not matches("a\nb", "a\nc")
