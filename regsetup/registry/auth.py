@@ -1,0 +1,128 @@
+"""Who may enter: Basic authentication (RFC 7617) against an htpasswd file that is read again when it changes.
+
+bcrypt runs in threads of its own. A credential that was verified is remembered under a keyed hash, never
+as text, for some minutes at most and not beyond a change of the file. An unknown user costs as much time as
+a wrong password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import os
+import secrets
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from regsetup.auth.htpasswd import Htpasswd, verify_password
+from regsetup.registry.context import CORES, in_thread
+from regsetup.registry.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REMEMBERED = 300.0  # seconds
+MAX_REMEMBERED = 1024  # credentials
+# A hash nobody has the password of, at the cost of the file's first user once there is one.
+_NOBODY = "$2y$10$" + "." * 53
+
+log = logging.getLogger("regsetup.registry")
+
+
+class Authenticator:
+    """Checks credentials against one htpasswd file. For one event loop."""
+
+    def __init__(self, path: Path, realm: str) -> None:
+        self._path = path
+        self._challenge = {"WWW-Authenticate": f'Basic realm="{_quoted(realm)}"'}
+        self._key = secrets.token_bytes(32)
+        self._users: dict[str, str] = {}
+        self._nobody = _NOBODY
+        self._seen: tuple[int, int, int] | None = None
+        self._verified: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._threads = ThreadPoolExecutor(max_workers=CORES, thread_name_prefix="bcrypt")
+        self._refresh()
+
+    async def check(self, header: str | None) -> str:
+        """Return the user whom an Authorization header names and proves.
+
+        Raises:
+            Unauthorized: no header, not Basic, no such user, or a wrong password.
+        """
+        self._refresh()
+        if header is None:
+            raise Unauthorized("authentication required", headers=self._challenge)
+        key = hashlib.blake2b(header.encode("utf-8", "surrogateescape"), key=self._key).digest()
+        known = self._verified.get(key)
+        if known is not None and known[1] > time.monotonic():
+            return known[0]
+        user, password = _credentials(header) or ("", b"")
+        seen = self._seen
+        hashed = self._users.get(user)
+        good = await in_thread(self._threads, lambda: verify_password(password, hashed or self._nobody))
+        if hashed is None or not good:
+            raise Unauthorized("authentication required", headers=self._challenge)
+        if seen == self._seen:
+            self._remember(key, user)
+        return user
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _remember(self, key: bytes, user: str) -> None:
+        self._verified[key] = (user, time.monotonic() + REMEMBERED)
+        self._verified.move_to_end(key)
+        if len(self._verified) > MAX_REMEMBERED:
+            self._verified.popitem(last=False)
+
+    def _refresh(self) -> None:
+        """Read the file again if it is another one; a missing or unreadable file lets nobody in."""
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - at every request; a Path's stat costs twice
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+        except OSError:
+            seen = (0, 0, 0)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        self._verified.clear()
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            log.warning("htpasswd: %s: %s; nobody can log in", self._path, error.strerror)
+            self._users = {}
+            return
+        self._read(Htpasswd.parse(text))
+
+    def _read(self, htpasswd: Htpasswd) -> None:
+        for problem in htpasswd.problems:
+            log.warning("htpasswd: %s line %d: %s", self._path, problem.line, problem.reason)
+        hashes = {user: htpasswd.hash_of(user) for user in htpasswd.users}
+        self._users = {user: hashed for user, hashed in hashes.items() if hashed}
+        first = next((hashed for hashed in self._users.values() if hashed.startswith("$2")), None)
+        self._nobody = first[:7] + "." * 53 if first else _NOBODY
+        log.info("htpasswd: %s: %d users", self._path, len(self._users))
+
+
+def _credentials(header: str) -> tuple[str, bytes] | None:
+    """Return user and password of a Basic Authorization header; None if it is none."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    user, colon, password = decoded.partition(b":")
+    return (user.decode("utf-8", "surrogateescape"), password) if colon else None
+
+
+def _quoted(text: str) -> str:
+    """Escape for a quoted-string (RFC 9110 5.6.4)."""
+    printable = "".join(mark for mark in text if mark.isprintable())
+    return printable.replace("\\", "\\\\").replace('"', '\\"')

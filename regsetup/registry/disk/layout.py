@@ -1,0 +1,96 @@
+"""Where things stand: the paths of distribution's filesystem driver (registry/storage/paths.go), its links.
+
+Everything that is joined to a path here was checked against the grammar before: repository names have neither
+``..`` nor a leading ``/``, tags don't begin with ``.``, digests are hex. So no name leaves the root.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.reference import BadReference, Digest
+from regsetup.registry.disk import durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_LINK = 256  # bytes; sha512:<128 hex> has 135
+
+
+class Layout:
+    """The paths below one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.base = str(root / "docker" / "registry" / "v2")
+        self.blobs = f"{self.base}/blobs"
+        self.repositories = f"{self.base}/repositories"
+
+    def blob_directory(self, digest: Digest) -> str:
+        """Return the directory that holds a blob's ``data``."""
+        return f"{self.blobs}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+
+    def blob(self, digest: Digest) -> str:
+        """Return the path of a blob's bytes."""
+        return f"{self.blobs}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+    def repository(self, name: str) -> str:
+        """Return a repository's directory."""
+        return f"{self.repositories}/{name}"
+
+    def layer_link(self, name: str, digest: Digest) -> str:
+        """Return the link that makes a blob part of a repository."""
+        return f"{self.repositories}/{name}/_layers/{digest.algorithm}/{digest.hex}/link"
+
+    def revisions(self, name: str) -> str:
+        """Return the directory of a repository's manifests."""
+        return f"{self.repositories}/{name}/_manifests/revisions"
+
+    def revision_link(self, name: str, digest: Digest) -> str:
+        """Return the link that makes a manifest part of a repository."""
+        return f"{self.repositories}/{name}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
+
+    def tags(self, name: str) -> str:
+        """Return the directory whose entries are a repository's tags."""
+        return f"{self.repositories}/{name}/_manifests/tags"
+
+    def tag_link(self, name: str, tag: str) -> str:
+        """Return the link that says what a tag points to."""
+        return f"{self.repositories}/{name}/_manifests/tags/{tag}/current/link"
+
+    def tag_index_link(self, name: str, tag: str, digest: Digest) -> str:
+        """Return the link that remembers what a tag ever pointed to."""
+        tag_directory = f"{self.repositories}/{name}/_manifests/tags/{tag}"
+        return f"{tag_directory}/index/{digest.algorithm}/{digest.hex}/link"
+
+    def referrers(self, name: str) -> str:
+        """Return the directory of a repository's referrers, which is ours; distribution has none."""
+        return f"{self.repositories}/{name}/_referrers"
+
+    def referrer_link(self, name: str, subject: Digest, digest: Digest) -> str:
+        """Return the link that says that ``digest`` has this subject."""
+        subject_directory = f"{self.referrers(name)}/{subject.algorithm}/{subject.hex}"
+        return f"{subject_directory}/{digest.algorithm}/{digest.hex}/link"
+
+    def uploads(self, name: str) -> str:
+        """Return the directory of a repository's upload sessions."""
+        return f"{self.repositories}/{name}/_uploads"
+
+    def removed(self, name: str) -> str:
+        """Return where things wait for their removal, out of every walker's sight."""
+        return f"{self.repositories}/{name}/_removed"
+
+
+def read_link(path: str) -> Digest | None:
+    """Return what a link points to; None where there is none, or where it is damaged."""
+    content = durable.read(path, MAX_LINK)
+    if content is None:
+        return None
+    try:
+        return Digest.parse(content.decode("ascii"))
+    except (BadReference, UnicodeDecodeError):
+        return None
+
+
+def write_link(path: str, digest: Digest) -> None:
+    """Point a link to ``digest``, durably; one that is right already is left alone."""
+    durable.write_if_other(path, str(digest).encode("ascii"))

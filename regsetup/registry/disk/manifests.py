@@ -1,0 +1,216 @@
+"""Manifests and tags on disk: ``_manifests/revisions`` and ``_manifests/tags``, and their order of writing.
+
+Put: bytes, referrer link, revision link, then tags; so a kill leaves a manifest that nobody sees, never a tag
+that leads nowhere. Delete: the tags first. Both need ``_layers/`` beside ``_manifests/``: without it
+distribution 2.8's collector deletes tagged images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from regsetup.reference import is_tag
+from regsetup.registry.content import media_type_of
+from regsetup.registry.disk import durable, layout
+from regsetup.registry.disk.blobs import linked
+from regsetup.registry.errors import Denied, ManifestUnknown, NameUnknown
+from regsetup.registry.store import StoredManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from regsetup.reference import Digest
+    from regsetup.registry.disk.blobs import Blobs
+
+MAX_MANIFEST = 4 << 20  # bytes; distribution's maxManifestBodySize
+MAX_CACHED = 8 << 20  # bytes of manifests kept in memory
+_STRIPES = 64  # locks that repositories share
+
+
+class Locks:
+    """One lock for the writes of each repository, out of a fixed number of locks."""
+
+    def __init__(self) -> None:
+        self._locks = tuple(threading.RLock() for _ in range(_STRIPES))
+
+    def of(self, repository: str) -> threading.RLock:
+        """Return the lock that orders the writes of a repository."""
+        return self._locks[hash(repository) % _STRIPES]
+
+
+class Tags:
+    """The tags of a registry. Methods are safe to call from any thread."""
+
+    def __init__(self, places: layout.Layout, locks: Locks) -> None:
+        self._places = places
+        self._locks = locks
+
+    def get(self, repository: str, tag: str) -> Digest:
+        """Return what a tag points to.
+
+        Raises:
+            ManifestUnknown: no such tag.
+        """
+        digest = layout.read_link(self._places.tag_link(repository, tag))
+        if digest is None:
+            raise ManifestUnknown("manifest unknown", detail={"name": repository, "tag": tag})
+        return digest
+
+    def set(self, repository: str, tag: str, digest: Digest, *, replace: bool = True) -> None:
+        """Point a tag to a manifest of the repository, durably.
+
+        Raises:
+            Denied: it points to another one, and ``replace`` is off (409).
+        """
+        with self._locks.of(repository):
+            current = layout.read_link(self._places.tag_link(repository, tag))
+            if current is not None and current != digest and not replace:
+                raise Denied(
+                    f"tag {tag} is immutable", detail={"tag": tag, "digest": str(current)}, status=409
+                )
+            layout.write_link(self._places.tag_index_link(repository, tag, digest), digest)
+            layout.write_link(self._places.tag_link(repository, tag), digest)
+
+    def delete(self, repository: str, tag: str, *, immutable: bool = False) -> None:
+        """Remove a tag; its manifest stays.
+
+        Raises:
+            ManifestUnknown: no such tag.
+            Denied: it is there, and ``immutable`` (409).
+        """
+        with self._locks.of(repository):
+            digest = self.get(repository, tag)
+            if immutable:
+                raise _immutable(tag, digest)
+            self._remove(repository, tag)
+
+    def names(self, repository: str) -> list[str]:
+        """Return the tags in no order.
+
+        Raises:
+            NameUnknown: no such repository.
+        """
+        try:
+            names = os.listdir(self._places.tags(repository))
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.isdir(f"{self._places.repository(repository)}/_layers"):
+                return []
+            raise NameUnknown("repository name not known to registry", detail={"name": repository}) from None
+        return [name for name in names if is_tag(name)]
+
+    def pointing(self, repository: str, digest: Digest) -> list[str]:
+        """Return the tags that point to a manifest."""
+        with contextlib.suppress(NameUnknown):
+            return [
+                tag
+                for tag in self.names(repository)
+                if layout.read_link(self._places.tag_link(repository, tag)) == digest
+            ]
+        return []
+
+    def _remove(self, repository: str, tag: str) -> None:
+        """Rename the tag out of sight, which is atomic, and then delete it file by file."""
+        removed = self._places.removed(repository)
+        durable.make_directory(removed)
+        aside = f"{removed}/{uuid.uuid4().hex}"
+        tags = self._places.tags(repository)
+        os.rename(f"{tags}/{tag}", aside)
+        durable.sync_directory(tags)
+        durable.remove_tree(aside)
+
+
+def _immutable(tag: str, digest: Digest) -> Denied:
+    return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest)}, status=409)
+
+
+class Manifests:
+    """The manifests of a registry. Methods are safe to call from any thread."""
+
+    def __init__(self, places: layout.Layout, blobs: Blobs, tags: Tags, locks: Locks) -> None:
+        self._places = places
+        self._blobs = blobs
+        self._tags = tags
+        self._locks = locks
+        self._cache: OrderedDict[Digest, StoredManifest] = OrderedDict()
+        self._cached = 0
+        self._cache_lock = threading.Lock()
+
+    def get(self, repository: str, digest: Digest) -> StoredManifest:
+        """Return a manifest of a repository.
+
+        Raises:
+            ManifestUnknown: not in this repository, or damaged on disk.
+        """
+        target = layout.read_link(self._places.revision_link(repository, digest))
+        found = None if target is None else self._find(target)
+        if found is None:
+            raise ManifestUnknown("manifest unknown", detail={"name": repository, "digest": str(digest)})
+        return found
+
+    def has(self, repository: str, digest: Digest) -> bool:
+        """Tell whether a manifest is in a repository and whole on disk."""
+        target = layout.read_link(self._places.revision_link(repository, digest))
+        return target is not None and self._blobs.verify(target) is not None
+
+    def put(self, repository: str, manifest: StoredManifest) -> None:
+        """Make a manifest part of a repository, durably; ``Referrers.put`` also indexes its subject."""
+        with self._locks.of(repository):
+            self._blobs.store(manifest.digest, manifest.content)
+            durable.make_directory(f"{self._places.repository(repository)}/_layers")
+            durable.make_directory(self._places.tags(repository))
+            layout.write_link(self._places.revision_link(repository, manifest.digest), manifest.digest)
+        self._remember(manifest)
+
+    def delete(
+        self, repository: str, digest: Digest, may_untag: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """Remove a manifest and the tags that point to it; its bytes stay for the collector.
+
+        Raises:
+            ManifestUnknown: not in this repository.
+            Denied: ``may_untag`` said no to a tag that points to it (409).
+        """
+        with self._locks.of(repository):
+            link = self._places.revision_link(repository, digest)
+            if not os.path.exists(link):
+                raise ManifestUnknown("manifest unknown", detail={"name": repository, "digest": str(digest)})
+            tags = self._tags.pointing(repository, digest)
+            for tag in tags:
+                if not may_untag(tag):
+                    raise _immutable(tag, digest)
+            for tag in tags:
+                self._tags.delete(repository, tag)
+            os.unlink(link)
+            durable.sync_directory(os.path.dirname(link))
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(link))
+
+    def each(self, repository: str) -> Iterator[Digest]:
+        """Yield the digests of a repository's manifests, in no order."""
+        yield from linked(self._places.revisions(repository))
+
+    def _find(self, digest: Digest) -> StoredManifest | None:
+        found = self._cache.get(digest)
+        if found is not None:
+            return found
+        content = self._blobs.read(digest, MAX_MANIFEST + 1)
+        if content is None:
+            return None
+        found = StoredManifest(digest, media_type_of(content), content)
+        self._remember(found)
+        return found
+
+    def _remember(self, manifest: StoredManifest) -> None:
+        with self._cache_lock:
+            if manifest.digest in self._cache:
+                self._cache.move_to_end(manifest.digest)
+                return
+            self._cache[manifest.digest] = manifest
+            self._cached += len(manifest.content)
+            while self._cached > MAX_CACHED and len(self._cache) > 1:
+                self._cached -= len(self._cache.popitem(last=False)[1].content)

@@ -1,0 +1,280 @@
+"""Upload sessions on disk: ``_uploads/<uuid>/{startedat,data}``, as distribution keeps them.
+
+``data`` grows as bytes arrive, so an upload that was cut goes on from its length. hashlib's state can't be
+saved: when a request ends, size and digest are noted in ``hashed``, and a final PUT without a body needs no
+second pass, in another process either. A note from before the last boot is not trusted: pages may be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup.reference import Digest
+from regsetup.registry.disk import blobs, durable
+from regsetup.registry.errors import DigestInvalid, TooManyRequests, UploadUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from regsetup.registry.disk.layout import Layout
+
+MAX_LIVE = 256  # hash states in memory; an older session is hashed again from disk
+_IDENTIFIER = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_IOV_MAX = 512  # buffers a writev(2); Linux allows 1024
+_helpers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hash")
+
+
+class Session:
+    """One upload, held by one request. Not safe for two threads at once."""
+
+    def __init__(self, store: Uploads, repository: str, identifier: str, algorithm: str) -> None:
+        self.identifier = identifier
+        self.repository = repository
+        self.directory = f"{store.places.uploads(repository)}/{identifier}"
+        self._store = store
+        self._data = f"{self.directory}/data"
+        self._descriptor = os.open(self._data, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.size = os.fstat(self._descriptor).st_size
+        self._hasher, self._hashed = store.recall(self, algorithm)
+
+    def append(self, chunks: Sequence[bytes], *, parallel: bool) -> None:
+        """Write and hash; with ``parallel`` both at once, in two threads.
+
+        Raises:
+            OSError: the disk is full or broken; ``size`` counts what was written.
+        """
+        if self._hashed != self.size:
+            self._catch_up()
+        if parallel:
+            hashing = _helpers.submit(self._update, chunks)
+            try:
+                self._write(chunks)
+            finally:
+                hashing.result()
+        else:
+            self._write(chunks)
+            self._update(chunks)
+
+    def commit(self, digest: Digest) -> None:
+        """Make what was sent the blob ``digest`` of the repository, durably, and end the session.
+
+        Raises:
+            DigestInvalid: it has another digest; the session is gone, and its disk space free.
+        """
+        found = self._digest(digest.algorithm)
+        if found != digest:
+            self.cancel()
+            raise DigestInvalid(
+                "provided digest did not match uploaded content",
+                detail={"digest": str(digest), "received": str(found)},
+            )
+        os.fsync(self._descriptor)
+        self._store.blobs.adopt(self._data, digest)
+        self._store.blobs.link(self.repository, digest)
+        self.cancel()
+
+    def pause(self) -> None:
+        """Let go of the session; another request may go on with it."""
+        if self._descriptor < 0:
+            return
+        os.close(self._descriptor)
+        self._descriptor = -1
+        if self._hasher is not None and self._hashed == self.size:
+            self._store.keep(self, self._hasher)
+            self._note(Digest(self._hasher.name, self._hasher.hexdigest()))
+
+    def cancel(self) -> None:
+        """End the session and free what it took."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._store.forget(self)
+        durable.remove_tree(self.directory)
+
+    def _write(self, chunks: Sequence[bytes]) -> None:
+        for first in range(0, len(chunks), _IOV_MAX):
+            waiting = [memoryview(chunk) for chunk in chunks[first : first + _IOV_MAX]]
+            while waiting:
+                count = os.writev(self._descriptor, waiting)
+                self.size += count
+                while waiting and count >= len(waiting[0]):
+                    count -= len(waiting.pop(0))
+                if count:
+                    waiting[0] = waiting[0][count:]
+
+    def _update(self, chunks: Sequence[bytes]) -> None:
+        if self._hasher is None:
+            raise AssertionError("a session hashes from its beginning")
+        for chunk in chunks:
+            self._hasher.update(chunk)
+            self._hashed += len(chunk)
+
+    def _catch_up(self) -> None:
+        """Hash what stands on disk already: the state was lost with a process, or another upload's."""
+        algorithm = self._hasher.name if self._hasher is not None else "sha256"
+        self._hasher = hashlib.new(algorithm)
+        self._hashed = blobs.hash_file(self._descriptor, self._hasher)
+
+    def _digest(self, algorithm: str) -> Digest:
+        if self._hasher is not None and self._hasher.name == algorithm and self._hashed == self.size:
+            return Digest(algorithm, self._hasher.hexdigest())
+        noted = self._noted()
+        if noted is not None and noted.algorithm == algorithm:
+            return noted
+        self._hasher = hashlib.new(algorithm)
+        self._hashed = blobs.hash_file(self._descriptor, self._hasher)
+        return Digest(algorithm, self._hasher.hexdigest())
+
+    def _note(self, digest: Digest) -> None:
+        note = json.dumps({"size": self.size, "digest": str(digest), "boot": _boot()})
+        temporary = f"{self.directory}/hashed{durable.SUFFIX}"
+        with contextlib.suppress(OSError):  # only a saving of time
+            Path(temporary).write_text(note)
+            os.replace(temporary, f"{self.directory}/hashed")
+
+    def _noted(self) -> Digest | None:
+        content = durable.read(f"{self.directory}/hashed", 1024)
+        try:
+            note = json.loads(content or b"")
+            if note["size"] == self.size and note["boot"] == _boot():
+                return Digest.parse(note["digest"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        return None
+
+
+class Uploads:
+    """The upload sessions of a registry."""
+
+    def __init__(self, places: Layout, store: blobs.Blobs) -> None:
+        self.places = places
+        self.blobs = store
+        self._held: set[str] = set()
+        self._live: OrderedDict[str, tuple[hashlib._Hash, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, repository: str) -> str:
+        """Make a session and return its identifier."""
+        identifier = str(uuid.uuid4())
+        directory = f"{self.places.uploads(repository)}/{identifier}"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            durable.write(f"{directory}/startedat", now.encode())
+        except OSError:
+            durable.remove_tree(directory)
+            raise
+        return identifier
+
+    @contextlib.contextmanager
+    def hold(self, repository: str, identifier: str, algorithm: str = "sha256") -> Iterator[Session]:
+        """Hold a session for one request.
+
+        Raises:
+            UploadUnknown: there is none.
+            TooManyRequests: another request holds it.
+        """
+        if not self.exists(repository, identifier):
+            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+        key = f"{repository}/{identifier}"
+        with self._lock:
+            if key in self._held:
+                raise TooManyRequests(
+                    "another request is writing to this upload", headers={"Retry-After": "1"}
+                )
+            self._held.add(key)
+        try:
+            session = Session(self, repository, identifier, algorithm)
+            try:
+                yield session
+            finally:
+                session.pause()
+        finally:
+            with self._lock:
+                self._held.discard(key)
+
+    def exists(self, repository: str, identifier: str) -> bool:
+        """Tell whether there is such a session."""
+        if not _IDENTIFIER.fullmatch(identifier):
+            return False
+        return os.path.exists(f"{self.places.uploads(repository)}/{identifier}/startedat")
+
+    def size(self, repository: str, identifier: str) -> int:
+        """Return how many bytes a session has.
+
+        Raises:
+            UploadUnknown: there is none.
+        """
+        if not self.exists(repository, identifier):
+            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+        try:
+            return os.stat(f"{self.places.uploads(repository)}/{identifier}/data").st_size
+        except FileNotFoundError:
+            return 0
+
+    def cancel(self, repository: str, identifier: str) -> None:
+        """End a session and free its space, also while a request writes to it.
+
+        Raises:
+            UploadUnknown: there is none.
+        """
+        if not self.exists(repository, identifier):
+            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+        durable.remove_tree(f"{self.places.uploads(repository)}/{identifier}")
+
+    def expire(self, repository: str, before: float) -> int:
+        """Remove sessions that got nothing since ``before`` (seconds since the epoch); return how many."""
+        directory = self.places.uploads(repository)
+        removed = 0
+        with contextlib.suppress(FileNotFoundError):
+            for entry in list(os.scandir(directory)):
+                if _last_change(entry.path) < before and f"{repository}/{entry.name}" not in self._held:
+                    durable.remove_tree(entry.path)
+                    removed += 1
+        return removed
+
+    def recall(self, session: Session, algorithm: str) -> tuple[hashlib._Hash | None, int]:
+        """Return the hash state of a session and how many bytes it covers."""
+        with self._lock:
+            live = self._live.pop(session.identifier, None)
+        if live is not None and live[1] == session.size:
+            return live
+        if session.size == 0:
+            return hashlib.new(algorithm), 0
+        return None, 0
+
+    def keep(self, session: Session, hasher: hashlib._Hash) -> None:
+        """Remember a session's hash state for its next request."""
+        with self._lock:
+            self._live[session.identifier] = (hasher, session.size)
+            if len(self._live) > MAX_LIVE:
+                self._live.popitem(last=False)
+
+    def forget(self, session: Session) -> None:
+        """Drop what is remembered of a session."""
+        with self._lock:
+            self._live.pop(session.identifier, None)
+
+
+def _last_change(directory: str) -> float:
+    newest = 0.0
+    for path in (directory, f"{directory}/data", f"{directory}/startedat"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            newest = max(newest, os.stat(path).st_mtime)
+    return newest or time.time()
+
+
+def _boot() -> str:
+    """Return what identifies this run of the kernel."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,177 @@
+"""Manifest endpoints.
+
+OCI distribution-spec 1.1 "Pulling manifests" (end-3), "Pushing Manifests" (end-7), "Deleting
+Manifests" (end-9), and the tag parameters of its development version. Bytes are kept and served as they came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.reference import Digest, is_tag
+from regsetup.registry import content
+from regsetup.registry.context import Context, parse_digest
+from regsetup.registry.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    SizeInvalid,
+    TagInvalid,
+)
+from regsetup.registry.ranges import matches
+from regsetup.registry.reply import reply
+from regsetup.registry.store import StoredManifest
+from regsetup.registry.transfer import say_continue
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from regsetup.registry.routing import Route
+
+MAX_MANIFEST = 4 << 20  # bytes; OCI distribution-spec 1.1 "Pushing Manifests"
+MAX_TAGS = 100  # tag parameters a request; the specification asks for 10 at least
+MAX_WARNINGS = 8  # headers an answer; a manifest can be unusual in thousands of places
+
+
+async def get(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    """Answer GET and HEAD: 200, 304, 404."""
+    repository, reference = route.repository, route.reference
+    digest = (
+        parse_digest(reference) if ":" in reference else context.store.tags.get(repository, _tag(reference))
+    )
+    manifest = context.store.manifests.get(repository, digest)
+    text = str(digest)
+    headers = {"Docker-Content-Digest": text, "Etag": f'"{text}"'}
+    if matches(request.headers.get("If-None-Match"), text):
+        return reply(304, headers)
+    return reply(200, headers, manifest.content, manifest.media_type)
+
+
+async def put(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    """Answer PUT: 201 when manifest and tags are stored for good."""
+    context.check_space(request.content_length or 0)
+    digest = parse_digest(route.reference) if ":" in route.reference else None
+    tags = _tags(request, digest, route.reference)
+    body = await _read(request)
+    found = Digest.of(body, digest.algorithm if digest else "sha256")
+    if digest is not None and found != digest:
+        raise DigestInvalid(
+            "provided digest did not match uploaded content",
+            detail={"digest": str(digest), "received": str(found)},
+        )
+    content_type = request.headers.get("Content-Type", "")
+    manifest, warnings = await context.run(_store, context, route.repository, found, body, content_type, tags)
+    response = reply(
+        201,
+        {"Location": f"/v2/{route.repository}/manifests/{found}", "Docker-Content-Digest": str(found)},
+    )
+    if manifest.subject is not None:
+        response.headers["OCI-Subject"] = str(manifest.subject.digest)
+    for tag in tags if digest is not None else ():
+        response.headers.add("OCI-Tag", tag)
+    for warning in warnings[:MAX_WARNINGS]:
+        response.headers.add("Warning", f'299 - "{warning}"')
+    return response
+
+
+async def delete(context: Context, _request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    """Answer DELETE of a tag or a manifest: 202."""
+    settings = context.settings
+    if ":" in route.reference:
+        digest = parse_digest(route.reference)
+        await context.run(
+            context.store.manifests.delete,
+            route.repository,
+            digest,
+            lambda tag: not settings.is_immutable(tag),
+        )
+    else:
+        tag = _tag(route.reference)
+        await context.run(
+            context.store.tags.delete, route.repository, tag, immutable=settings.is_immutable(tag)
+        )
+    return reply(202)
+
+
+def _store(
+    context: Context, repository: str, digest: Digest, body: bytes, content_type: str, tags: tuple[str, ...]
+) -> tuple[content.Content, list[str]]:
+    """Check what the manifest refers to, and store it; return it with what is unusual about it."""
+    manifest = content.parse(body, content_type)
+    warnings = _check_references(context, repository, manifest)
+    subject = manifest.subject.digest if manifest.subject else None
+    context.store.referrers.put(repository, StoredManifest(digest, manifest.media_type, body), subject)
+    for tag in tags:
+        context.store.tags.set(repository, tag, digest, replace=not context.settings.is_immutable(tag))
+    return manifest, warnings
+
+
+def _check_references(context: Context, repository: str, manifest: content.Content) -> list[str]:
+    """Return warnings about what a manifest refers to.
+
+    Raises:
+        ManifestBlobUnknown: the repository does not have it whole, and sparse manifests are off.
+    """
+    warnings = []
+    missing = []
+    for descriptor in manifest.blobs:
+        size = _blob_size(context, repository, descriptor.digest)
+        if size is None and descriptor.elsewhere:
+            warnings.append(f"layer {descriptor.digest} is not stored here: it is non-distributable")
+        elif size is None:
+            missing.append(descriptor.digest)
+        elif size != descriptor.size:
+            warnings.append(
+                f"{descriptor.digest} has {size} bytes, not the {descriptor.size} of its descriptor"
+            )
+    missing += [
+        descriptor.digest
+        for descriptor in manifest.children
+        if not context.store.manifests.has(repository, descriptor.digest)
+    ]
+    if missing and not context.settings.allow_sparse:
+        raise ManifestBlobUnknown(
+            "blob unknown to registry", detail=[{"digest": str(digest)} for digest in missing[:100]]
+        )
+    return warnings + [f"{digest} is not in the repository" for digest in missing]
+
+
+def _blob_size(context: Context, repository: str, digest: Digest) -> int | None:
+    try:
+        return context.store.blobs.verify(context.store.blobs.target(repository, digest))
+    except BlobUnknown:
+        return None
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """Return the body.
+
+    Raises:
+        SizeInvalid: more than 4 MiB (413).
+    """
+    too_large = SizeInvalid(f"manifests have at most {MAX_MANIFEST} bytes", status=413)
+    if (request.content_length or 0) > MAX_MANIFEST:
+        raise too_large
+    say_continue(request)
+    body = bytearray()
+    while not request.content.at_eof():
+        body += await request.content.readany()
+        if len(body) > MAX_MANIFEST:
+            raise too_large
+    return bytes(body)
+
+
+def _tags(request: web.BaseRequest, digest: Digest | None, reference: str) -> tuple[str, ...]:
+    """Return the tags to set: the reference, or the ``tag`` parameters of a push by digest."""
+    if digest is None:
+        return (_tag(reference),)
+    tags = request.query.getall("tag", [])
+    if len(tags) > MAX_TAGS:
+        raise TagInvalid(f"more than {MAX_TAGS} tags", status=414)
+    return tuple(dict.fromkeys(_tag(tag) for tag in tags))
+
+
+def _tag(text: str) -> str:
+    if not is_tag(text):
+        raise TagInvalid("not a tag", detail={"tag": text})
+    return text

@@ -1,0 +1,172 @@
+"""The event loop of a running registry: connections, signals, certificates, old uploads, graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from regsetup.registry.app import App
+from regsetup.registry.auth import Authenticator
+from regsetup.registry.context import Context
+from regsetup.registry.disk.store import open_store
+from regsetup.registry.errors import ApiError, SizeInvalid, Unknown
+from regsetup.registry.reply import reply_error
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from regsetup.registry.settings import Settings
+
+log = logging.getLogger("regsetup.registry")
+
+READ_BUFFER = 1 << 20  # bytes of a body that wait in memory before the socket is no longer read
+KEEP_ALIVE = 75.0  # seconds an idle connection stays, and that a header may take; nginx's keepalive_timeout
+MAX_HEADER = 16 << 10  # bytes of the request line, and of one header
+LINGER = 2.0  # seconds that the rest of a refused body is read, so that the client reads the refusal
+SWEEP = 3600.0  # seconds between two looks for expired uploads
+CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
+_SILENT = logging.Logger("silent", logging.CRITICAL)  # we log requests ourselves
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
+
+
+class _Connection(web.RequestHandler):
+    """A connection whose errors are answered as the specification has them."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed, or what the registry failed at; the connection ends."""
+        error: ApiError
+        if status >= 500:
+            log.error("%s %s failed", request.method, request.path, exc_info=exc)
+            error = Unknown("the registry failed", status=status)
+        else:
+            error = SizeInvalid(message or "not an HTTP request", status=status)
+        response = reply_error(error)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes the connections of this registry."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of a new connection."""
+        return _Connection(
+            self,
+            loop=self._loop,
+            access_log=_SILENT,
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            read_bufsize=READ_BUFFER,
+        )
+
+
+async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    """Serve on a listening socket until a signal says to stop."""
+    _keep_memory()
+    authenticator = Authenticator(settings.htpasswd, settings.realm) if settings.htpasswd else None
+    app = App(Context(settings, open_store(settings.root)), authenticator)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = _Server(app.handle)
+    listening = await loop.create_server(server, sock=listener, ssl=tls, backlog=1024)
+    background = [asyncio.create_task(_sweep(app.context))]
+    if tls is not None:
+        background.append(asyncio.create_task(_watch_certificate(settings, tls)))
+    _announce(settings, listener)
+    try:
+        await stop.wait()
+        listening.close()
+        server.pre_shutdown()
+        await server.shutdown(settings.stop_grace)
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        app.close()
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.tls_cert else "http"
+    port = listener.getsockname()[1]
+    sys.stderr.write(f"registry listens on {scheme}://{host}:{port}, data in {settings.root}\n")
+    sys.stderr.flush()
+
+
+async def _sweep(context: Context) -> None:
+    """Remove expired uploads now and then."""
+    while True:
+        removed = await context.run(_expire, context)
+        if removed:
+            log.info("removed %d upload sessions that got nothing for long", removed)
+        await asyncio.sleep(SWEEP)
+
+
+def _expire(context: Context) -> int:
+    if context.settings.read_only:
+        return 0
+    before = time.time() - context.settings.upload_ttl
+    return sum(
+        context.store.uploads.expire(repository, before) for repository in context.store.repositories.each()
+    )
+
+
+async def _watch_certificate(settings: Settings, tls: ssl.SSLContext) -> None:
+    """Load certificate and key again when they change, or at SIGHUP; a broken pair leaves the old one."""
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    loaded = _certificate_times(settings)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CERTIFICATE_LOOK):
+                await hangup.wait()
+        times = _certificate_times(settings)
+        if times == loaded and not hangup.is_set():
+            continue
+        hangup.clear()
+        loaded = times
+        if settings.tls_cert is not None:
+            try:
+                tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+                log.info("certificate loaded again: %s", settings.tls_cert)
+            except OSError as error:
+                log.warning("certificate not loaded, the old one stays: %s: %s", settings.tls_cert, error)
+
+
+def _certificate_times(settings: Settings) -> tuple[int, ...]:
+    times = []
+    for path in (settings.tls_cert, settings.tls_key):
+        with contextlib.suppress(OSError):
+            if path is not None:
+                times.append(path.stat().st_mtime_ns)
+    return tuple(times)
+
+
+def _keep_memory() -> None:
+    """Let malloc keep the pieces of uploads instead of mapping them anew each: 12 % of a push's CPU time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc
+        mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 8 << 20)

@@ -1,0 +1,29 @@
+"""Tag list endpoint: OCI distribution-spec 1.1 "Listing Tags" (end-8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.registry.paging import link, page
+from regsetup.registry.reply import reply_json
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from regsetup.registry.context import Context
+    from regsetup.registry.routing import Route
+
+
+async def get(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+    """Answer GET: 200 with the tags in lexical order, or the page of them that is asked for."""
+    names = await context.run(context.store.tags.names, route.repository)
+    names.sort(key=lexical)
+    n = request.query.get("n")
+    found, more = page(names, n, request.query.get("last"), lexical)
+    headers = {"Link": link(f"/v2/{route.repository}/tags/list", found, n)} if more and n else None
+    return reply_json({"name": route.repository, "tags": found}, headers)
+
+
+def lexical(tag: str) -> tuple[str, ...]:
+    """Order without regard to case, as the specification says; where only case differs, by byte."""
+    return tag.lower(), tag

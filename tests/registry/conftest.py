@@ -1,0 +1,33 @@
+"""A bundled registry for the tests of a module, and one of its own for a test that needs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from tests.registry.harness import Client, Running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """An open registry with nothing but defaults, shared by the session."""
+    with Running.start(tmp_path_factory.mktemp("registry") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(registry: Running) -> Iterator[Client]:
+    """A connection to the shared registry."""
+    with registry.client() as connected:
+        yield connected
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository name that nobody used yet."""
+    return f"test/{uuid4().hex}"
