@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class ProgramMissing(RegsetupError):
@@ -81,6 +81,23 @@ def run(
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return Result(tuple(args), process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def lines(args: Sequence[str]) -> Iterator[str]:
+    """Run a program and yield what it writes, line by line, as it comes; closing the iterator ends it.
+
+    What it says on standard error is dropped, and so is its exit code.
+
+    Raises:
+        ProgramMissing: not on PATH, or not executable.
+    """
+    with _start(args, subprocess.PIPE, subprocess.DEVNULL, False, None) as process:
+        try:
+            for line in process.stdout or ():
+                yield line.decode(errors="replace").rstrip("\n")
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def spawn_detached(args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:

@@ -1,0 +1,89 @@
+"""What the service runs: ``regsetup serve`` with the flags of one deployment, and the spec of it. Pure.
+
+The spec holds the interpreter and regsetup's version: an upgrade, or a virtual environment that moved, shows
+as a change and is repaired by the next ``up``; the same program run again finds nothing to do. Certificates
+count by path: they are renewed in place.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from regsetup import __version__
+from regsetup.deployment import Directory, Storage, Tls
+from regsetup.errors import UsageError
+from regsetup.observed import Spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from regsetup.deployment import Deployment, Paths
+
+COMMAND = (sys.executable, "-m", "regsetup", "serve")
+
+
+class EmbeddedNeedsDirectory(UsageError):
+    """The bundled registry has no named volumes: those are the engine's."""
+
+    code = "embedded-needs-directory"
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(
+            f"the bundled registry can't store images in {storage}",
+            cause="named volumes belong to a Docker engine",
+            fix="regsetup up --data DIRECTORY, or --backend docker",
+        )
+
+
+def data_directory(wanted: Deployment) -> Path:
+    """Return where the images lie.
+
+    Raises:
+        EmbeddedNeedsDirectory: they are to be stored in a named volume.
+    """
+    if not isinstance(wanted.storage, Directory):
+        raise EmbeddedNeedsDirectory(wanted.storage)
+    return wanted.storage.path
+
+
+def spec(wanted: Deployment, paths: Paths, command: tuple[str, ...], managed_by: str) -> Spec:
+    """Return what makes the service what it is; a user or password is no part of it.
+
+    Raises:
+        EmbeddedNeedsDirectory: images are to be stored in a named volume.
+    """
+    settings = {
+        "command": shlex.join(command),
+        "version": __version__,
+        "managed-by": managed_by,
+        "bind": wanted.bind,
+        "port": str(wanted.port),
+        "data": str(data_directory(wanted)),
+        "auth": wanted.realm if wanted.auth else "off",
+        "tls": str(wanted.tls),
+        "restart": str(wanted.restart_policy),
+        "mirror-of": wanted.mirror_of or "nothing",
+        "files": str(paths.root),
+    }
+    return Spec(settings | {f"env {key}": value for key, value in wanted.env})
+
+
+def argv(wanted: Deployment, paths: Paths, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the command line; it names files that hold secrets, never a secret.
+
+    Raises:
+        EmbeddedNeedsDirectory: images are to be stored in a named volume.
+    """
+    words = [*command, "--bind", wanted.bind, "--port", str(wanted.port)]
+    words += ["--data", str(data_directory(wanted))]
+    if wanted.auth:
+        words += ["--htpasswd", str(paths.htpasswd), "--realm", wanted.realm]
+    else:
+        words += ["--no-auth"]
+    if wanted.tls is not Tls.OFF:
+        words += ["--cert", str(paths.certs / "tls.crt"), "--key", str(paths.certs / "tls.key")]
+    if wanted.mirror_of:
+        words += ["--mirror-of", wanted.mirror_of]
+    return tuple(words)

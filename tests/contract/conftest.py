@@ -1,0 +1,24 @@
+"""Fixtures of the contract tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.runtimes import SYSTEMD, Bench, embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BACKENDS = ["detached", "systemd"] if SYSTEMD else ["detached"]  # tests/hosts runs these where systemd runs
+
+
+@pytest.fixture(params=BACKENDS)
+def bench(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> Iterator[Bench]:
+    """One registry on each back end; whatever it left is removed."""
+    made = embedded(tmp_path, unique_name, detached=request.param == "detached")
+    yield made
+    made.open().discard_aside()
+    made.open().remove()

@@ -1,0 +1,88 @@
+"""What the contract of ``Runtime`` is tested with: one registry per back end, and how to make it ill."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup.backends.embedded import EmbeddedRuntime
+from regsetup.backends.systemd import Scope
+from regsetup.deployment import Deployment, Directory, Paths, RestartPolicy
+from tests.bed.run import free_port, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsetup.backends.base import Runtime
+
+STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
+SYSTEMD = Scope("any.service", user=os.geteuid() != 0).runs()
+
+
+@dataclass
+class Bench:
+    """One registry; ``open`` is what another command would do to see it.
+
+    Attributes:
+        ill: the same deployment, but it ends as soon as it is started.
+    """
+
+    open: Callable[[], Runtime]
+    wanted: Deployment
+    ill: Deployment
+    data: Path
+
+    def up(self, wanted: Deployment | None = None) -> None:
+        """Create it, start it, and wait until it answers."""
+        self.make(wanted)
+        self.open().start()
+        self.wait()
+
+    def make(self, wanted: Deployment | None = None) -> None:
+        """Create it."""
+        runtime = self.open()
+        runtime.create(wanted or self.wanted, runtime.spec(wanted or self.wanted))
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        wait_for("an answer of the registry", self.answers, seconds=20)
+
+    def answers(self) -> bool:
+        """Tell whether something answers where the registry should."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.wanted.port}/v2/", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def pid(self) -> int | None:
+        """Return the process of what runs."""
+        seen = self.open().current()
+        return seen.pid if seen and seen.running else None
+
+    def changed(self) -> Deployment:
+        """Return a deployment that needs a replacement, on the same port."""
+        return replace(self.wanted, realm="Another", restart_policy=RestartPolicy.ALWAYS)
+
+
+def embedded(place: Path, name: str, *, detached: bool) -> Bench:
+    """Make a bench for the bundled registry's service, with a stand-in for the registry itself."""
+    paths = Paths(place / "home", name)
+    paths.root.mkdir(parents=True)
+    data, bad = place / "data", place / "bad"
+    data.mkdir()
+    bad.mkdir()
+    (bad / ".ill").touch()
+    machine = place / "no-systemd" if detached else Path("/")
+    wanted = Deployment(name=name, storage=Directory(data), port=free_port())
+    return Bench(
+        open=lambda: EmbeddedRuntime(paths, command=STANDIN, machine=machine),
+        wanted=wanted,
+        ill=replace(wanted, storage=Directory(bad)),
+        data=data,
+    )
