@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import docker
 import docker.errors
+import psutil
 
 from tests.bed.run import missing, need, wait_for
 
@@ -167,9 +168,13 @@ class PrivateEngine:
         self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """Stop it as systemd would; its data stays."""
+        """Stop it as systemd would, or the one that a test started in its place; its data stays."""
         if self._process is None:
             return
+        if self._process.poll() is not None and self.pidfile.exists():
+            successor = psutil.Process(int(self.pidfile.read_text()))
+            successor.terminate()
+            successor.wait(30)
         self._process.terminate()
         try:
             self._process.wait(timeout=30)

@@ -1,0 +1,200 @@
+"""Finding and restarting an engine as far as it goes without one."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from regsetup.host.daemon_json import INSECURE, MIRRORS
+from regsetup.host.docker_info import host_of, is_desktop, is_insecure, mirrors
+from regsetup.host.engine import Dockerd, FlagConflict, Manager, find, flag_values, names_flag
+from regsetup.host.reload import restart_command
+from regsetup.host.restart import InitScript, PlainProcess, SystemdUnit, starter
+from tests.bed.run import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+INFO = {
+    "RegistryConfig": {
+        "IndexConfigs": {
+            "docker.io": {"Secure": True, "Mirrors": ["http://m.lan/"]},
+            "registry.lan:5000": {"Secure": False},
+            "10.1.0.1:5000": {"Secure": True},
+        },
+        "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128", "10.0.0.0/8"],
+        "Mirrors": ["http://m.lan/"],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("registry.lan:5000", True),
+        ("registry.lan:5001", False),
+        ("localhost:5000", True),
+        ("127.0.0.1:5000", True),
+        ("[::1]:5000", True),
+        ("[fd00::1]:5000", False),
+        ("10.2.3.4:5000", True),
+        ("11.2.3.4:5000", False),
+        ("10.1.0.1:5000", False),  # listed by name, which counts before its network
+    ],
+)
+def test_what_the_engine_takes_without_tls(address: str, expected: bool) -> None:
+    assert is_insecure(INFO, address) is expected
+
+
+def test_mirrors_are_read_and_may_be_absent() -> None:
+    assert mirrors(INFO) == ("http://m.lan/",)
+    assert mirrors({}) == ()
+    assert not is_insecure({}, "localhost:5000")
+
+
+def test_a_host_is_told_from_its_port() -> None:
+    assert [host_of(text) for text in ("a:1", "a", "[::1]:5000")] == ["a", "a", "::1"]
+
+
+def test_desktop_is_known_by_what_it_says_and_by_its_socket(tmp_path: Path) -> None:
+    desktop = {"OperatingSystem": "Docker Desktop"}
+    assert is_desktop(desktop)
+    assert not is_desktop({"OperatingSystem": "Debian"})
+    assert not is_desktop(None)
+    by_word = find("unix:///var/run/docker.sock", desktop, home=tmp_path)
+    by_path = find(f"unix://{tmp_path}/.docker/desktop/docker.sock", None, home=tmp_path)
+    assert by_word == by_path
+    assert by_word.config == tmp_path / ".docker" / "daemon.json"
+    assert restart_command(by_word).startswith("Docker Desktop: Settings")
+
+
+@pytest.mark.parametrize("endpoint", ["ssh://host", "tcp://10.0.0.1:2376"])
+def test_an_engine_on_another_machine_is_elsewhere(tmp_path: Path, endpoint: str) -> None:
+    found = find(endpoint, {"OperatingSystem": "Debian"}, home=tmp_path)
+    assert (found.manager, found.pid) == (Manager.ELSEWHERE, None)
+
+
+def test_an_engine_that_answers_on_a_socket_without_a_process_is_elsewhere(tmp_path: Path) -> None:
+    assert find(f"unix://{tmp_path}/s", {}, home=tmp_path).manager is Manager.ELSEWHERE
+    assert find(f"unix://{tmp_path}/s", None, home=tmp_path).manager is Manager.STOPPED
+
+
+def test_a_stopped_rootless_engine_reads_below_the_home(tmp_path: Path) -> None:
+    found = find("unix:///run/user/4711/docker.sock", None, home=tmp_path)
+    assert found.config == tmp_path / ".config" / "docker" / "daemon.json"
+    assert found.certs_d == tmp_path / ".config" / "docker" / "certs.d"
+
+
+def test_flags_are_read_in_both_spellings() -> None:
+    args = ("dockerd", "--insecure-registry=a", "--debug", "--insecure-registry", "b", "--insecure-registry")
+    assert flag_values(args, "--insecure-registry") == ("a", "b")
+    assert flag_values(args, "--registry-mirror") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ExecStart=/usr/bin/dockerd --insecure-registry a:5000", True),
+        ('DOCKER_OPTS="--insecure-registry=a"', True),
+        ("  --insecure-registry a \\\n", True),
+        ("# DOCKER_OPTS=--insecure-registry=a", False),
+        ("; --insecure-registry=a", False),
+        ("--insecure-registry-foo=a", False),
+        ("ExecStart=/usr/bin/dockerd -H fd://", False),
+    ],
+)
+def test_a_flag_is_found_in_units_and_shell_fragments_but_not_in_comments(text: str, expected: bool) -> None:
+    assert names_flag(text, "--insecure-registry") is expected
+
+
+def test_a_conflict_names_the_file_before_the_command_line() -> None:
+    engine = Dockerd(
+        Manager.SYSTEMD,
+        pid=7,
+        unit="docker.service",
+        args=("dockerd", "--registry-mirror=http://m"),
+        flag_files=(
+            ("/etc/systemd/system/docker.service.d/x.conf", "ExecStart=dockerd --registry-mirror=m"),
+        ),
+    )
+    with pytest.raises(FlagConflict) as caught:
+        engine.check_flags(MIRRORS)
+    assert caught.value.places == ("/etc/systemd/system/docker.service.d/x.conf",)
+    engine.check_flags(INSECURE)
+
+
+@pytest.mark.parametrize(
+    ("dockerd", "command"),
+    [
+        (Dockerd(Manager.SYSTEMD, unit="docker.service"), "sudo systemctl restart docker.service"),
+        (Dockerd(Manager.SYSTEMD_USER, unit="docker.service"), "systemctl --user restart docker.service"),
+        (Dockerd(Manager.SERVICE), "sudo service docker restart"),
+        (
+            Dockerd(Manager.PROCESS, pid=7, args=("dockerd", "-H", "a b")),
+            "sudo kill 7; sudo dockerd -H 'a b'",
+        ),
+        (Dockerd(Manager.ELSEWHERE), "restart Docker on the machine that it runs on"),
+    ],
+)
+def test_a_person_is_told_how_to_restart(dockerd: Dockerd, command: str) -> None:
+    assert restart_command(dockerd) == command
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Put shell scripts on PATH that write down how they were called."""
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    (tmp_path / "bin").mkdir()
+
+    def make(name: str, body: str = "") -> Path:
+        script = tmp_path / "bin" / name
+        script.write_text(f'#!/bin/sh\necho "{name} $*" >> {calls}\n{body}\n')
+        script.chmod(0o755)
+        return calls
+
+    return make
+
+
+def test_a_unit_is_restarted_even_if_systemd_gave_up_on_it(programs: Callable[..., Path]) -> None:
+    calls = programs("systemctl")
+    unit = starter(Dockerd(Manager.SYSTEMD, unit="docker.service"), 7)
+    assert (unit.restart(), unit.failure()) == (None, None)
+    assert calls.read_text().splitlines() == [
+        "systemctl reset-failed docker.service docker.socket",
+        "systemctl restart docker.service",
+    ]
+
+
+def test_a_unit_that_fails_says_what_its_journal_says(programs: Callable[..., Path]) -> None:
+    programs("systemctl", '[ "$2" != restart ] || { echo "Job failed" >&2; exit 1; }')
+    programs("journalctl", "echo 'no such driver'")
+    unit = SystemdUnit(("systemctl", "--user"), "docker.service")
+    assert unit.restart() == "Job failed\nno such driver"
+
+
+@pytest.mark.parametrize(("body", "said"), [("", None), ("exit 3", "exit code 3"), ("echo no; exit 1", "no")])
+def test_an_init_script_is_run_by_service(programs: Callable[..., Path], body: str, said: str | None) -> None:
+    calls = programs("service", body)
+    script = starter(Dockerd(Manager.SERVICE, unit="docker"), 7)
+    assert isinstance(script, InitScript)
+    assert (script.restart(), script.failure()) == (said, None)
+    assert calls.read_text() == "service docker restart\n"
+
+
+def test_a_plain_process_is_ended_and_started_again_with_the_same_command_line(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        first = subprocess.Popen(["sh", "-c", "echo started >&2; exec sleep 60"], stderr=log)
+    plain = PlainProcess(first.pid, ("sh", "-c", "echo again >&2; exec sleep 60"))
+    assert (plain.restart(), plain.failure()) == (None, None)
+    assert not psutil.pid_exists(first.pid)
+    first.wait()
+    wait_for("the second start", lambda: (tmp_path / "log").read_text().endswith("again\n"))
+    (second,) = [p for p in psutil.process_iter() if p.ppid() == psutil.Process().pid and p.name() == "sleep"]
+    second.kill()
+    wait_for("its end", plain.failure)
+    assert plain.failure() == "again"
