@@ -82,7 +82,7 @@ class BadAuthority(RegistryError):
 class NotARegistry(RegistryError):
     """Something answers, and it is not a registry."""
 
-    code = "not-a-registry"
+    code = "no-registry-there"
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(

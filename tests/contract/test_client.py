@@ -25,6 +25,7 @@ from regsetup.client import (
 )
 from regsetup.reference import BadReference, Digest
 from regsetup.secret import Secret
+from tests.bed.run import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,8 +279,8 @@ def test_a_name_that_is_none_never_reaches_the_registry(name: str) -> None:
             client.head_manifest("a", f"{name}/")
 
 
-def test_a_closed_port_refuses(unused_port: int) -> None:
-    with RegistryClient(Endpoint(f"http://127.0.0.1:{unused_port}")) as client:
+def test_a_closed_port_refuses() -> None:
+    with RegistryClient(Endpoint(f"http://127.0.0.1:{free_port()}")) as client:
         with pytest.raises(Unreachable, match="refuses the connection") as caught:
             client.ping()
         assert caught.value.code == "registry-unreachable"
@@ -299,10 +300,3 @@ def test_silence_is_a_timeout() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with RegistryClient(Endpoint(url), 0.2) as client, pytest.raises(Unreachable, match="not answer"):
             client.ping()
-
-
-@pytest.fixture
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
