@@ -1,0 +1,220 @@
+"""Every setting of ``up``: its key, how its text is read, and what is wrong with a bad one.
+
+One table serves the flags (``--image-archive``), the environment (``REGSETUP_IMAGE_ARCHIVE``) and
+``regsetup.yaml`` (``image_archive``), so a value means the same wherever it was written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from regsetup.deployment import Backend, Daemon, Directory, Listen, RestartPolicy, Storage, Trust, Volume
+from regsetup.reference import BadReference, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import StrEnum
+
+# Docker's container and volume names (moby: daemon/names/names.go), cut to what a unit and a host name take.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
+_ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_OWN_FLAG = {
+    "REGISTRY_HTTP_ADDR": "--listen",
+    "REGISTRY_HTTP_SECRET": "nothing: regsetup keeps it stable",
+    "REGISTRY_AUTH": "--user or --no-auth",
+    "REGISTRY_PROXY_REMOTEURL": "--mirror-of",
+}
+
+E = TypeVar("E", bound="StrEnum")
+
+
+class BadValue(ValueError):
+    """The text does not say what this setting needs; the message says what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One setting.
+
+    Attributes:
+        read: turns the text into the value, given the directory that relative paths start from.
+        many: may be given several times (a list in YAML, comma-separated in the environment).
+        saved: is remembered for the next ``up``.
+    """
+
+    key: str
+    read: Callable[[str, Path], object]
+    many: bool = False
+    saved: bool = True
+    plural: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line."""
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "REGSETUP_" + self.key.upper()
+
+
+def name(text: str, _base: Path) -> str:
+    """Read a name for container, unit and directory."""
+    if not _NAME.fullmatch(text):
+        raise BadValue("a name is 1 to 63 letters, digits, '_', '.' and '-', starting with a letter or digit")
+    return text
+
+
+def port(text: str, _base: Path) -> int:
+    """Read a TCP port, 1 to 65535."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise BadValue("a port is a whole number from 1 to 65535")
+    return int(text)
+
+
+def bind(text: str, _base: Path) -> str:
+    """Read an IP address of this machine."""
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise BadValue("an IP address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def listen(text: str, base: Path) -> Listen:
+    """Read ``[host]:port``; an empty host means every address, as in distribution's ``http.addr``."""
+    host, colon, number = text.rpartition(":")
+    if not colon:
+        raise BadValue("an address and a port, such as 0.0.0.0:5000 or :5000")
+    return Listen(bind(host or "0.0.0.0", base), port(number, base))  # noqa: S104
+
+
+def host(text: str, _base: Path) -> str:
+    """Read a DNS name or an IP address by which clients reach the registry."""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        pass
+    labels = text.removesuffix(".").split(".")
+    if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
+        raise BadValue("a DNS name such as registry.lan, or an IP address; no scheme, port or path")
+    return text
+
+
+def storage(text: str, base: Path) -> Storage:
+    """Read a directory, or ``volume:NAME``."""
+    prefix, colon, volume = text.partition(":")
+    if colon and prefix == "volume":
+        if not _NAME.fullmatch(volume):
+            raise BadValue("after 'volume:' stands a volume name of letters, digits, '_', '.' and '-'")
+        return Volume(volume)
+    return Directory(path(text, base))
+
+
+def path(text: str, base: Path) -> Path:
+    """Read a path; a relative one starts from ``base``, ``~`` is the user's home."""
+    if not text or "\0" in text:
+        raise BadValue("a path")
+    return Path(base, Path(text).expanduser()).resolve()
+
+
+def image(text: str, _base: Path) -> str:
+    """Read an image reference, such as ``registry:2``."""
+    try:
+        Reference.parse(text)
+    except BadReference as error:
+        raise BadValue(f"an image such as registry:2 ({error.message})") from None
+    return text
+
+
+def env(text: str, _base: Path) -> tuple[str, str]:
+    """Read ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not equals or not _ENV_KEY.fullmatch(key) or "\0" in value:
+        raise BadValue("KEY=VALUE, KEY of letters, digits and '_'")
+    if key in _OWN_FLAG:
+        raise BadValue(f"{key} is regsetup's to set; use {_OWN_FLAG[key]}")
+    return key, value
+
+
+def mirror(text: str, _base: Path) -> str:
+    """Read the URL of the registry that this one is a pull-through cache of."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
+        raise BadValue("a URL such as https://registry-1.docker.io, without user, password and query")
+    return text.rstrip("/")
+
+
+def realm(text: str, _base: Path) -> str:
+    """Read the name that a client's password prompt shows (RFC 7235 section 2.2)."""
+    if not text.isprintable() or '"' in text or "\\" in text or not text:
+        raise BadValue("printable characters, no quotes or backslashes")
+    return text
+
+
+def boolean(text: str, _base: Path) -> bool:
+    """Read true or false."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise BadValue("true or false")
+
+
+def choice(kind: type[E]) -> Callable[[str, Path], E]:
+    """Return a reader of one of the words of ``kind``."""
+
+    def read(text: str, _base: Path) -> E:
+        try:
+            return kind(text)
+        except ValueError:
+            raise BadValue("one of " + ", ".join(kind)) from None
+
+    return read
+
+
+def tls(text: str, _base: Path) -> str:
+    """Read where the certificate comes from; ``auto`` is decided when the rest is known."""
+    if text == "acme":
+        raise BadValue("auto, off or self-signed; for Let's Encrypt give its files with --cert and --key")
+    if text not in ("auto", "off", "self-signed"):
+        raise BadValue("one of auto, off, self-signed")
+    return text
+
+
+FIELDS = {
+    field.key: field
+    for field in (
+        Field("name", name, saved=False),
+        Field("backend", choice(Backend)),
+        Field("image", image),
+        Field("image_archive", path, saved=False),
+        Field("port", port),
+        Field("bind", bind),
+        Field("listen", listen),
+        Field("host", host, many=True, plural="hosts"),
+        Field("data", storage),
+        Field("user", lambda text, _base: text, many=True, saved=False, plural="users"),
+        Field("auth", boolean),
+        Field("realm", realm),
+        Field("tls", tls),
+        Field("cert", path),
+        Field("key", path),
+        Field("insecure", boolean),
+        Field("trust", choice(Trust)),
+        Field("daemon", choice(Daemon)),
+        Field("restart_policy", choice(RestartPolicy)),
+        Field("env", env, many=True),
+        Field("mirror_of", mirror),
+    )
+}
