@@ -135,8 +135,13 @@ class Paths:
 
     @property
     def certs(self) -> Path:
-        """Certificates: ``ca.crt``, ``ca.key``, ``tls.crt``, ``tls.key``."""
+        """What the server and its clients need: ``ca.crt``, ``tls.crt``, ``tls.key``."""
         return self.root / "certs"
+
+    @property
+    def authority(self) -> Path:
+        """The key of the registry's own CA, which no container sees."""
+        return self.root / "ca"
 
     @property
     def config(self) -> Path:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from regsetup.errors import RegsetupError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -78,16 +76,3 @@ class Runtime(Protocol):
     def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines it wrote, the last ``tail`` of them; with ``follow`` until interrupted."""
         ...
-
-
-class NotOurs(RegsetupError):
-    """Something of this name exists that regsetup did not make."""
-
-    code = "not-ours"
-
-    def __init__(self, kind: str, name: str, what: str) -> None:
-        super().__init__(
-            f"a {kind} named {name} exists, and regsetup did not make it",
-            cause=what,
-            fix=f"regsetup up --name OTHER, or regsetup up --name {name} --adopt to take it over",
-        )

@@ -1,0 +1,275 @@
+"""(what is wanted, what is there) -> steps. Pure: nothing here reads or changes a machine.
+
+Each step says what, why, what it does to the data and which containers it restarts. Order: first what can
+fail without harm (directories, the image), then files, then the container or service itself, where the old
+one is kept aside until the new one is healthy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from regsetup.deployment import Directory, Volume
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from regsetup.deployment import Deployment
+    from regsetup.observed import Observed, Seen, Spec
+
+
+class Action(StrEnum):
+    """What a step does."""
+
+    KEEP = "keep"
+    CREATE = "create"
+    WRITE = "write"
+    ADD = "add"
+    PULL = "pull"
+    LOAD = "load"
+    SET_ASIDE = "set aside"
+    START = "start"
+    WAIT = "wait for"
+    DISCARD = "discard"
+    REMOVE = "remove"
+    PUT_BACK = "put back"
+
+
+class Resource(StrEnum):
+    """What a step is about."""
+
+    IMAGE = "image"
+    DIRECTORY = "directory"
+    STORAGE = "storage"
+    SECRET = "http.secret"  # noqa: S105  the name of a file
+    USER = "user"
+    CERTIFICATE = "certificate"
+    CONFIG = "config.yml"
+    CONTAINER = "container"
+    SERVICE = "service"
+    DEPLOYMENT = "deployment.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change, or the statement that none is needed."""
+
+    action: Action
+    resource: Resource
+    target: str
+    reason: str
+    data_impact: str = "none"
+    restarts: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether the step does anything."""
+        return self.action is not Action.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps in their order."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        """The steps that change something."""
+        return tuple(step for step in self.steps if step.changes)
+
+    @property
+    def new_users(self) -> tuple[str, ...]:
+        """Users that the plan adds, and that need a password."""
+        return tuple(step.target for step in self.steps if step.resource is Resource.USER and step.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is wanted, worked out for one back end.
+
+    Attributes:
+        runtime: whether it is a container or a service.
+        spec: what the container or service shall be.
+        directories: that must exist.
+        files: name of each generated file to the SHA-256 (hex) of its wanted text.
+        secret: whether the back end needs ``http.secret``.
+        certificate: why the certificate must be made or renewed; None where it is good or not needed.
+        default_user: who is added where users are asked for and none was named.
+        image_fresh: an archive that is to be loaded, even if an image of that name is here.
+    """
+
+    deployment: Deployment
+    runtime: Resource
+    spec: Spec
+    directories: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    image_archive: str | None = None
+    secret: bool = False
+    certificate: str | None = None
+    default_user: str = "admin"
+    adopt: bool = False
+
+
+class NotOurs(RegsetupError):
+    """Something of this name exists that regsetup did not make."""
+
+    code = "not-ours"
+
+    def __init__(self, kind: Resource, seen: Seen) -> None:
+        super().__init__(
+            f"a {kind} named {seen.name} exists, and regsetup did not make it",
+            cause=f"it was made from {seen.image}" if seen.image else "it has no label of regsetup",
+            fix=f"regsetup up --name OTHER, or regsetup up --name {seen.name} --adopt to take it over",
+        )
+
+
+def plan(goal: Goal, seen: Observed) -> Plan:
+    """Return the steps that lead from ``seen`` to ``goal``.
+
+    Raises:
+        NotOurs: the name is taken by something regsetup did not make, and ``adopt`` is not set.
+    """
+    leftovers, settled = _leftovers(goal, seen)
+    _refuse_foreign(goal, settled)
+    runtime = tuple(_runtime(goal, settled))
+    return Plan(
+        (
+            *_directories(goal, settled),
+            *_image(goal, settled),
+            *_files(goal, settled),
+            *_users(goal, settled),
+            _generated("deployment.yaml", Resource.DEPLOYMENT, goal, settled),
+            *leftovers,
+            *runtime,
+        )
+    )
+
+
+def _leftovers(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
+    """Settle what an interrupted replacement left, and return what will be there afterwards."""
+    if seen.aside is None:
+        return (), seen
+    name, current = seen.aside.name, seen.current
+    if current and current.running and current.spec and current.spec.hash == goal.spec.hash:
+        steps = (
+            Step(Action.WAIT, goal.runtime, current.name, "an earlier run did not see it healthy"),
+            Step(Action.DISCARD, goal.runtime, name, "its replacement is in place"),
+        )
+        return steps, replace(seen, aside=None)
+    back = Step(
+        Action.PUT_BACK,
+        goal.runtime,
+        name,
+        "an earlier run was interrupted",
+        restarts=(goal.deployment.name,),
+    )
+    settled = replace(seen, current=replace(seen.aside, running=True, name=goal.deployment.name), aside=None)
+    if current is None:
+        return (back,), settled
+    if current.spec is None:
+        raise NotOurs(goal.runtime, current)
+    half_made = Step(Action.REMOVE, goal.runtime, current.name, "an earlier run did not finish it")
+    return (half_made, back), settled
+
+
+def _refuse_foreign(goal: Goal, seen: Observed) -> None:
+    if seen.current and seen.current.spec is None and not goal.adopt:
+        raise NotOurs(goal.runtime, seen.current)
+
+
+def _image(goal: Goal, seen: Observed) -> Iterator[Step]:
+    if goal.image is None:
+        return
+    if goal.image_archive:
+        yield Step(Action.LOAD, Resource.IMAGE, goal.image_archive, f"--image-archive for {goal.image}")
+    elif seen.image is None:
+        yield Step(Action.PULL, Resource.IMAGE, goal.image, "not on this engine")
+    else:
+        yield Step(Action.KEEP, Resource.IMAGE, goal.image, "on this engine")
+
+
+def _directories(goal: Goal, seen: Observed) -> Iterator[Step]:
+    for directory in goal.directories:
+        if directory not in seen.files:
+            yield Step(Action.CREATE, Resource.DIRECTORY, directory, "not found")
+
+
+def _files(goal: Goal, seen: Observed) -> Iterator[Step]:
+    storage = goal.deployment.storage
+    where = {Directory: "directory", Volume: "volume"}[type(storage)]
+    if seen.storage_exists:
+        yield Step(Action.KEEP, Resource.STORAGE, str(storage), f"the {where} exists", "kept as it is")
+    else:
+        yield Step(Action.CREATE, Resource.STORAGE, str(storage), f"no such {where}", "new and empty")
+    if goal.secret and "http.secret" not in seen.files:
+        yield Step(Action.CREATE, Resource.SECRET, "http.secret", "not found")
+    if goal.certificate:
+        yield Step(Action.CREATE, Resource.CERTIFICATE, goal.deployment.address, goal.certificate)
+
+
+def _users(goal: Goal, seen: Observed) -> Iterator[Step]:
+    if not goal.deployment.auth:
+        return
+    wanted = goal.deployment.users or ((goal.default_user,) if seen.users is None else ())
+    for name in wanted:
+        if name in (seen.users or ()):
+            yield Step(Action.KEEP, Resource.USER, name, "has a password")
+        else:
+            yield Step(Action.ADD, Resource.USER, name, "not in htpasswd")
+
+
+def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
+    name, current = goal.deployment.name, seen.current
+    wait = Step(Action.WAIT, goal.runtime, name, "until it answers /v2/")
+    if current is None:
+        yield from _new_config(goal, seen)
+        yield Step(Action.CREATE, goal.runtime, name, "not found")
+        yield Step(Action.START, goal.runtime, name, "just made")
+        yield wait
+        return
+    reason = _why_replace(goal, seen, current)
+    if reason:
+        impact = "kept: the new one uses the same images"
+        yield Step(Action.SET_ASIDE, goal.runtime, name, reason, impact, restarts=(name,))
+        yield from _new_config(goal, seen)
+        yield Step(Action.CREATE, goal.runtime, name, "replaces the one set aside")
+        yield Step(Action.START, goal.runtime, name, "just made")
+        yield wait
+        yield Step(Action.DISCARD, goal.runtime, name, "once the new one is healthy")
+    elif not current.running:
+        yield Step(Action.START, goal.runtime, name, "it does not run", restarts=(name,))
+        yield wait
+    else:
+        yield Step(Action.KEEP, goal.runtime, name, "it runs, as wanted")
+
+
+def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:
+    if current.spec is None:
+        return "--adopt: regsetup did not make it"
+    if current.spec.hash != goal.spec.hash:
+        return "; ".join(goal.spec.changes_from(current.spec))
+    if goal.image_archive or goal.certificate:
+        return "image from --image-archive" if goal.image_archive else f"certificate: {goal.certificate}"
+    if "config.yml" in goal.files and seen.files.get("config.yml") != goal.files["config.yml"]:
+        return "config.yml on disk is not what was written"
+    if current.running and current.health == "unhealthy":
+        return "it is unhealthy"
+    return None
+
+
+def _new_config(goal: Goal, seen: Observed) -> Iterator[Step]:
+    if "config.yml" in goal.files:
+        yield _generated("config.yml", Resource.CONFIG, goal, seen)
+
+
+def _generated(file: str, resource: Resource, goal: Goal, seen: Observed) -> Step:
+    if file not in seen.files:
+        return Step(Action.WRITE, resource, file, "not found")
+    if seen.files[file] != goal.files[file]:
+        return Step(Action.WRITE, resource, file, "changed")
+    return Step(Action.KEEP, resource, file, "unchanged")
