@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from regsetup.client.endpoint import is_loopback
+from regsetup.client.endpoint import Endpoint, is_loopback, origin
 from regsetup.client.errors import AnswerCut, BadAuthority, Unreachable, from_connect, from_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from urllib3 import BaseHTTPResponse, PoolManager
 
@@ -23,16 +22,16 @@ _KEPT = 16  # idle connections
 class Connections:
     """Connections to any host, kept for the next request; safe to use from several threads."""
 
-    def __init__(self, ca: Path | None, timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         """Open nothing yet.
 
         Args:
-            ca: a PEM file of the authorities to trust; None for the system's.
+            endpoint: whose authorities and certified name count.
             timeout: seconds for a connection and for silence.
         """
-        self._ca = ca
+        self._endpoint = endpoint
         self._timeout = timeout
-        self._pools: dict[str, PoolManager] = {}
+        self._pools: dict[tuple[str, str | None], PoolManager] = {}
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -62,17 +61,25 @@ class Connections:
     def _pool(self, url: str) -> PoolManager:
         """Return the connections for ``url``: direct, or through the proxy that the environment names."""
         proxy = _proxy_for(url)
-        if proxy not in self._pools:
-            self._pools[proxy] = self._new_pool(proxy)
-        return self._pools[proxy]
+        name = self._endpoint.certified_name if origin(url) == origin(self._endpoint.url) else None
+        if (proxy, name) not in self._pools:
+            self._pools[proxy, name] = self._new_pool(proxy, name)
+        return self._pools[proxy, name]
 
-    def _new_pool(self, proxy: str) -> PoolManager:
+    def _new_pool(self, proxy: str, name: str | None) -> PoolManager:
         import urllib3
 
         timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
         context = self._tls()
         if not proxy:
-            return urllib3.PoolManager(timeout=timeout, ssl_context=context, maxsize=_KEPT, blocksize=CHUNK)
+            return urllib3.PoolManager(
+                timeout=timeout,
+                ssl_context=context,
+                maxsize=_KEPT,
+                blocksize=CHUNK,
+                server_hostname=name,
+                assert_hostname=name,
+            )
         parts = urlsplit(proxy)
         login = f"{parts.username}:{parts.password or ''}" if parts.username else None
         return urllib3.ProxyManager(
@@ -87,9 +94,9 @@ class Connections:
     def _tls(self) -> ssl.SSLContext:
         """Trust the given authorities and no other, or the system's."""
         try:
-            context = ssl.create_default_context(cafile=self._ca)
+            context = ssl.create_default_context(cafile=self._endpoint.ca)
         except OSError as error:
-            raise BadAuthority(str(self._ca), error.strerror or str(error)) from error
+            raise BadAuthority(str(self._endpoint.ca), error.strerror or str(error)) from error
         # Python 3.13 refuses CAs without an authority key identifier, which Go's clients accept: same on all.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context

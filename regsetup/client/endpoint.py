@@ -46,6 +46,8 @@ class Endpoint:
     Attributes:
         url: scheme, host and port; no path.
         ca: a PEM file of the authorities to trust instead of the system's.
+        certified_name: the name that the certificate is checked for, where it is not the one in ``url``:
+            a registry asked on its loopback address has a certificate for the name that clients use.
         credentials: None asks as nobody.
 
     Raises:
@@ -55,6 +57,7 @@ class Endpoint:
     url: str
     ca: Path | None = None
     credentials: Credentials | None = None
+    certified_name: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no bare address."""

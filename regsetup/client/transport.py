@@ -73,7 +73,7 @@ class Transport:
         self._timeout = timeout
         self._patience = patience
         self._origin = origin(endpoint.url)
-        self._connections = Connections(endpoint.ca, timeout)
+        self._connections = Connections(endpoint, timeout)
         self._login = Authenticator(endpoint, self._fetch_token)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The certificates of one registry on disk: ``ca.crt``, ``ca.key``, ``tls.crt``, ``tls.key``.
+"""The certificates of one registry on disk: ``ca.crt``, ``tls.crt``, ``tls.key``, and apart ``ca.key``.
 
 ``tls.crt`` and ``tls.key`` lead through the link ``pair`` into a directory of their own, so that one rename
 swaps both: a server that starts at any moment finds two that belong together, also after a kill or a power
@@ -70,10 +70,15 @@ class Found:
 
 
 class CertificateFiles:
-    """The certificate directory of one registry; created 0700 when first written to."""
+    """The certificate directory of one registry; created 0700 when first written to.
 
-    def __init__(self, directory: Path) -> None:
+    The CA's key lies in ``authority``, apart: the server reads ``directory``, and never needs to sign.
+    """
+
+    def __init__(self, directory: Path, authority: Path) -> None:
         self.directory = directory
+        self.authority = authority
+        self._ca_key = authority / "ca.key"
         self.ca_certificate = directory / "ca.crt"
         self.certificate = directory / "tls.crt"
         self.key = directory / "tls.key"
@@ -154,6 +159,12 @@ class CertificateFiles:
         except OSError as error:
             raise CannotWrite(self.directory, error) from error
 
+    def remove(self) -> None:
+        """Delete every certificate and key, and their directories."""
+        for directory in (self.directory, self.authority):
+            if directory.exists():
+                shutil.rmtree(directory)
+
     def forget_previous(self) -> None:
         """Delete the pair before: the registry answers with the new one."""
         with suppress(FileNotFoundError):
@@ -161,15 +172,16 @@ class CertificateFiles:
         self._sweep()
 
     def _ca_pair(self) -> KeyPair | None:
-        return _read_pair(self.ca_certificate, self.directory / "ca.key")
+        return _read_pair(self.ca_certificate, self._ca_key)
 
     def _write_ca(self, ca: KeyPair) -> None:
         """Key first: killed in between, the two do not match, and the next run replaces both."""
         try:
             self._make_directory()
+            self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise CannotWrite(self.directory, error) from error
-        write_atomic(self.directory / "ca.key", ca.key.reveal(), mode=0o600)
+        write_atomic(self._ca_key, ca.key.reveal(), mode=0o600)
         write_atomic(self.ca_certificate, ca.certificate)
 
     def _make_directory(self) -> None:

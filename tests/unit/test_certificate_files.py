@@ -26,7 +26,7 @@ MACHINE = Names.of(["box", "10.0.0.5"])
 
 @pytest.fixture
 def files(tmp_path: Path) -> CertificateFiles:
-    return CertificateFiles(tmp_path / "certs")
+    return CertificateFiles(tmp_path / "certs", tmp_path / "ca")
 
 
 def test_the_first_run_makes_everything_and_the_second_nothing(files: CertificateFiles) -> None:
@@ -38,7 +38,7 @@ def test_the_first_run_makes_everything_and_the_second_nothing(files: Certificat
 
 def test_keys_are_for_their_owner_alone(files: CertificateFiles) -> None:
     files.ensure("registry", HOSTS, MACHINE, NOW)
-    assert (files.directory / "ca.key").stat().st_mode & 0o777 == 0o600
+    assert (files.authority / "ca.key").stat().st_mode & 0o777 == 0o600
     assert files.key.stat().st_mode & 0o777 == 0o600
     assert files.directory.stat().st_mode & 0o777 == 0o700
 
@@ -86,7 +86,7 @@ def test_a_confirmed_pair_can_not_be_undone_and_leaves_nothing_behind(files: Cer
     with pytest.raises(NothingToPutBack):
         files.put_back()
     names = sorted(path.name.partition(".")[0] for path in files.directory.iterdir())
-    assert names == ["ca", "ca", "pair", "pair", "tls", "tls"]
+    assert names == ["ca", "pair", "pair", "tls", "tls"]
 
 
 @pytest.mark.parametrize("damage", ["tls.crt", "tls.key"])
@@ -99,14 +99,14 @@ def test_a_damaged_pair_is_made_anew(files: CertificateFiles, damage: str) -> No
 
 def test_a_ca_key_of_another_ca_is_made_anew_with_its_certificate(files: CertificateFiles) -> None:
     files.ensure("registry", HOSTS, MACHINE, NOW)
-    (files.directory / "ca.key").write_text(new_ca("other", HOSTS, NOW).key.reveal())
+    (files.authority / "ca.key").write_text(new_ca("other", HOSTS, NOW).key.reveal())
     assert files.find().ca is None
     assert files.ensure("registry", HOSTS, MACHINE, NOW).action is Renewal.REPLACE_CA
 
 
 def test_a_directory_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    blocked = CertificateFiles(tmp_path / "file" / "certs")
+    blocked = CertificateFiles(tmp_path / "file" / "certs", tmp_path / "file" / "ca")
     with pytest.raises(CannotWrite, match="file/certs"):
         blocked.install(new_ca("x", HOSTS, NOW))
     with pytest.raises(CannotWrite, match="file/certs"):
@@ -142,7 +142,7 @@ from regsetup.auth.certificates import KeyPair
 from regsetup.host.certificate_files import CertificateFiles
 from regsetup.secret import Secret
 
-files = CertificateFiles(Path(sys.argv[1]))
+files = CertificateFiles(Path(sys.argv[1]), Path(sys.argv[1]) / "ca")
 first, second = (
     KeyPair(Path(name, "crt").read_bytes(), Secret(Path(name, "key").read_text())) for name in sys.argv[2:]
 )

@@ -1,0 +1,307 @@
+"""The registry as a container, through the Docker SDK.
+
+The container carries its spec as a label; what regsetup did not label is not regsetup's. An old container
+is kept under the name ``NAME.regsetup-aside`` until the new one is healthy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from regsetup.backends import images
+from regsetup.backends.engine import EngineError, translated
+from regsetup.deployment import Directory, Listen, Tls, Volume
+from regsetup.host.ports import PortInUse, free_port
+from regsetup.observed import Seen, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docker.models.containers import Container
+
+    from regsetup.backends.engine import Engine
+    from regsetup.deployment import Deployment, Paths
+
+LABEL_NAME = "io.regsetup.name"
+LABEL_SPEC = "io.regsetup.spec"
+LABEL_HASH = "io.regsetup.spec-hash"
+DATA = "/var/lib/registry"
+AUTH = "/etc/regsetup/auth"
+CERTS = "/etc/regsetup/certs"
+STOP_TIMEOUT = 10  # seconds; a registry finishes its requests well within Docker's own default
+HEALTH_INTERVAL = 10  # seconds between two probes
+_NANOSECONDS = 1_000_000_000
+_PROBES = {  # in the order they are looked for; `GET /` is the registry's liveness, without credentials
+    "/usr/bin/wget": ["wget", "-q", "--spider", "--no-check-certificate"],
+    "/bin/wget": ["wget", "-q", "--spider", "--no-check-certificate"],
+    "/usr/bin/curl": ["curl", "-fsSko", "/dev/null"],
+}
+
+
+class DockerRuntime:
+    """One registry's container."""
+
+    backend = "docker"
+    kind = "container"
+
+    def __init__(self, engine: Engine, paths: Paths) -> None:
+        self.engine = engine
+        self.paths = paths
+        self.aside_name = f"{paths.name}.regsetup-aside"
+        self.probe_name = f"{paths.name}.regsetup-probe"
+
+    def spec(self, wanted: Deployment) -> Spec:
+        """See ``Runtime.spec``; the image's id is part of it, so a newer image under the same tag counts."""
+        image = images.find(self.engine, wanted.image)
+        settings = {
+            "image": wanted.image,
+            "image-id": image.id.removeprefix("sha256:")[:12] if image else "not here yet",
+            "bind": wanted.bind,
+            "port": str(wanted.port),
+            "listen": str(wanted.listen),
+            "data": str(wanted.storage),
+            "auth": wanted.realm if wanted.auth else "off",
+            "tls": str(wanted.tls),
+            "restart": str(wanted.restart_policy),
+            "user": self._user(wanted) or "the image's",
+            "mirror-of": wanted.mirror_of or "nothing",
+            "files": str(self.paths.root),
+        }
+        settings |= {f"env {key}": value for key, value in wanted.env}
+        return Spec(settings)
+
+    def _user(self, wanted: Deployment) -> str | None:
+        """Files in a directory belong to the one who runs regsetup, so that he can delete them later."""
+        if os.geteuid() == 0 or self.engine.rootless or isinstance(wanted.storage, Volume):
+            return None
+        return f"{os.geteuid()}:{os.getegid()}"
+
+    def current(self) -> Seen | None:
+        """See ``Runtime.current``."""
+        return self._seen(self.paths.name)
+
+    def aside(self) -> Seen | None:
+        """See ``Runtime.aside``."""
+        return self._seen(self.aside_name)
+
+    def _find(self, name: str) -> Container | None:
+        from docker.errors import NotFound
+
+        with translated():
+            try:
+                return self.engine.client.containers.get(name)
+            except NotFound:
+                return None
+
+    def _seen(self, name: str) -> Seen | None:
+        container = self._find(name)
+        if container is None or container.name != name:  # `get` takes the beginning of an id, too
+            return None
+        return seen(container.attrs)
+
+    def create(self, wanted: Deployment, spec: Spec) -> None:
+        """See ``Runtime.create``."""
+        from docker.types import LogConfig
+
+        image = images.find(self.engine, wanted.image)
+        if image is None:
+            raise images.ImageNotFound(wanted.image, "it was removed meanwhile")
+        api = self.engine.client.api
+        with translated():
+            api.create_container(
+                wanted.image,
+                name=self.paths.name,
+                hostname=wanted.name if wanted.name.replace("-", "").isalnum() else None,
+                user=self._user(wanted),
+                ports=[(wanted.listen.port, "tcp")],
+                environment={"REGISTRY_HTTP_ADDR": str(wanted.listen), **dict(wanted.env)},
+                healthcheck=self._health_check(image, wanted),
+                labels={LABEL_NAME: wanted.name, LABEL_SPEC: spec.as_json(), LABEL_HASH: spec.hash},
+                host_config=api.create_host_config(
+                    binds=self._binds(image, wanted),
+                    port_bindings={f"{wanted.listen.port}/tcp": (wanted.bind, wanted.port)},
+                    restart_policy={"Name": str(wanted.restart_policy)},
+                    security_opt=["no-new-privileges"],
+                    log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+                ),
+            )
+
+    def _binds(self, image: images.Image, wanted: Deployment) -> list[str]:
+        storage = wanted.storage
+        source = str(storage.path) if isinstance(storage, Directory) else storage.name
+        read_only, writable = ("ro,z", "rw,z") if self.engine.selinux else ("ro", "rw")
+        binds = [f"{source}:{DATA}:{writable}", f"{self.paths.config}:{image.config_path}:{read_only}"]
+        if wanted.auth:
+            binds.append(f"{self.paths.auth}:{AUTH}:{read_only}")
+        if wanted.tls is not Tls.OFF:
+            binds.append(f"{self.paths.certs}:{CERTS}:{read_only}")
+        return binds
+
+    def _health_check(self, image: images.Image, wanted: Deployment) -> dict[str, Any] | None:
+        """Ask the registry from inside, with what the image has; an image without a program gets none.
+
+        Docker's first probe comes after one interval; ``up`` itself asks from outside and much sooner.
+        """
+        probe = self._probe_program(image)
+        if probe is None:
+            return None
+        inside = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104
+        address = Listen(inside.get(wanted.listen.host, wanted.listen.host), wanted.listen.port)
+        return {
+            "test": ["CMD", *probe, f"{wanted.scheme}://{address}/"],
+            "interval": HEALTH_INTERVAL * _NANOSECONDS,
+            "timeout": 5 * _NANOSECONDS,
+            "retries": 3,
+        }
+
+    def _probe_program(self, image: images.Image) -> list[str] | None:
+        """Look into the image by a container that is made, never started, and removed."""
+        from docker.errors import NotFound
+
+        api = self.engine.client.api
+        self._remove(self.probe_name)
+        with translated():
+            api.create_container(image.id, command=["none"], name=self.probe_name, labels={LABEL_SPEC: "{}"})
+            try:
+                for path, words in _PROBES.items():
+                    with contextlib.suppress(NotFound):
+                        stream, _ = api.get_archive(self.probe_name, path)
+                        stream.close()
+                        return words
+            finally:
+                api.remove_container(self.probe_name, force=True, v=True)
+        return None
+
+    def start(self) -> None:
+        """See ``Runtime.start``.
+
+        Raises:
+            PortInUse: somebody took the port since it was looked at.
+        """
+        container = self._find(self.paths.name)
+        if container is None:
+            raise EngineError(f"container {self.paths.name} is gone", cause="it was removed meanwhile")
+        try:
+            with translated():
+                container.start()
+        except EngineError as error:
+            words = error.cause or ""
+            if "port is already allocated" in words or "address already in use" in words:
+                host, port = published(container.attrs) or ("", 0)
+                raise PortInUse(host, port, "another container or process", free_port(host, port)) from error
+            raise
+
+    def stop(self) -> None:
+        """See ``Runtime.stop``."""
+        if container := self._find(self.paths.name):
+            with translated():
+                container.stop(timeout=STOP_TIMEOUT)
+
+    def failure(self) -> str | None:
+        """See ``Runtime.failure``."""
+        container = self._find(self.paths.name)
+        if container is None:
+            return "the container is gone"
+        state = container.attrs["State"]
+        if state["Running"] and not state["Restarting"] and not container.attrs["RestartCount"]:
+            return "Docker finds it unhealthy" if _health(state) == "unhealthy" else None
+        words = f": {state['Error']}" if state.get("Error") else ""
+        return f"the container exited with code {state['ExitCode']}{words}"
+
+    def set_aside(self) -> None:
+        """See ``Runtime.set_aside``."""
+        if container := self._find(self.paths.name):
+            with translated():
+                container.stop(timeout=STOP_TIMEOUT)
+                container.rename(self.aside_name)
+
+    def put_back(self) -> None:
+        """See ``Runtime.put_back``."""
+        if container := self._find(self.aside_name):
+            with translated():
+                container.rename(self.paths.name)
+        self.start()
+
+    def remove(self) -> None:
+        """See ``Runtime.remove``."""
+        self._remove(self.probe_name)
+        self._remove(self.paths.name)
+
+    def discard_aside(self) -> None:
+        """See ``Runtime.discard_aside``."""
+        self._remove(self.aside_name)
+
+    def _remove(self, name: str) -> None:
+        """Remove a container; anonymous volumes only of our own, for another's may hold its images."""
+        if container := self._find(name):
+            with translated():
+                if container.attrs["State"]["Running"]:
+                    container.stop(timeout=STOP_TIMEOUT)
+                container.remove(v=LABEL_SPEC in container.labels, force=True)
+
+    def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        """See ``Runtime.logs``."""
+        container = self._find(self.paths.name)
+        if container is None:
+            return
+        with translated():
+            rest = b""
+            for chunk in container.logs(stream=True, follow=follow, tail="all" if tail is None else tail):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line.decode(errors="replace").rstrip("\r")
+            if rest:
+                yield rest.decode(errors="replace")
+
+
+def seen(attrs: dict[str, Any]) -> Seen:
+    """Read what the engine says of a container (``GET /containers/{id}/json``)."""
+    import json
+
+    labels, state = attrs["Config"].get("Labels") or {}, attrs["State"]
+    spec = Spec(json.loads(labels[LABEL_SPEC])) if LABEL_SPEC in labels else None
+    return Seen(
+        id=attrs["Id"][:12],
+        name=attrs["Name"].removeprefix("/"),
+        spec=spec,
+        running=bool(state["Running"]) and not state.get("Restarting"),
+        health=_health(state),
+        started_at=state["StartedAt"] if state["Running"] else None,
+        image=attrs["Config"].get("Image"),
+        storage=_storage(attrs.get("Mounts") or ()),
+        published=published(attrs),
+        exit_code=None if state["Running"] else state["ExitCode"],
+        pid=state.get("Pid") or None,
+    )
+
+
+def _health(state: dict[str, Any]) -> str:
+    status = (state.get("Health") or {}).get("Status", "none")
+    return "unknown" if status == "none" else str(status)
+
+
+def _storage(mounts: Any) -> str | None:
+    for mount in mounts:
+        if mount["Destination"] == DATA:
+            return f"volume:{mount['Name']}" if mount["Type"] == "volume" else str(mount["Source"])
+    return None
+
+
+def published(attrs: dict[str, Any]) -> tuple[str, int] | None:
+    """Return the host address and port of a container's first published port."""
+    for bindings in (attrs["HostConfig"].get("PortBindings") or {}).values():
+        for binding in bindings or ():
+            return binding.get("HostIp") or "0.0.0.0", int(binding["HostPort"] or 0)  # noqa: S104
+    return None
+
+
+def publisher(engine: Engine, port: int, *, but: tuple[str, ...]) -> str | None:
+    """Name the running container that publishes ``port``, other than those in ``but``."""
+    with translated():
+        for container in engine.client.api.containers():
+            name = container["Names"][0].removeprefix("/")
+            if name not in but and any(one.get("PublicPort") == port for one in container["Ports"]):
+                return f"container {name}"
+    return None

@@ -1,0 +1,201 @@
+"""Images on the engine: is it here, pull it, load it from an archive."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from regsetup.backends.engine import EngineError, translated
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from regsetup.backends.engine import Engine
+
+# Where the image's own command finds its configuration: registry:2; registry:3 moved it.
+CONFIG_2 = "/etc/docker/registry/config.yml"
+_INDEX_LIMIT = 1 << 20  # bytes; manifest.json of an archive with hundreds of images is below 100 KiB
+
+
+class ImageNotFound(RegsetupError):
+    """The image is neither here nor can it be pulled."""
+
+    code = "image-not-found"
+
+    def __init__(self, reference: str, cause: str) -> None:
+        super().__init__(
+            f"image {reference} is not on this engine and can't be pulled",
+            cause=cause,
+            fix="where there is a network: docker save -o FILE registry:2; here: regsetup up --image-archive "
+            "FILE. Or: regsetup up --backend embedded, which needs no image",
+        )
+
+
+class BadArchive(RegsetupError):
+    """The file is not an image archive, or not of the wanted image."""
+
+    code = "bad-image-archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on the engine.
+
+    Attributes:
+        config_path: the file that the image's own command reads its configuration from.
+    """
+
+    id: str
+    config_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What ``docker save`` wrote: the tags, and the ids by which an engine may know the image."""
+
+    tags: tuple[str, ...]
+    ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pull or load is: what is done, bytes so far and bytes in all (0 where unknown)."""
+
+    status: str
+    done: int = 0
+    total: int = 0
+
+
+def find(engine: Engine, reference: str) -> Image | None:
+    """Return the image that the engine has under ``reference``, None if it has none."""
+    from docker.errors import ImageNotFound as NoSuchImage
+
+    with translated():
+        try:
+            image = engine.client.images.get(reference)
+        except NoSuchImage:
+            return None
+    return Image(str(image.id), _config_path(image.attrs.get("Config") or {}))
+
+
+def _config_path(config: dict[str, Any]) -> str:
+    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    return next(
+        (word for word in words if word.startswith("/") and word.endswith((".yml", ".yaml"))), CONFIG_2
+    )
+
+
+def pull(engine: Engine, reference: str, progress: Callable[[Progress], None]) -> None:
+    """Pull ``reference``, telling the bytes of all layers together.
+
+    Raises:
+        ImageNotFound: no network, no such image, or no rights on it; the cause is the engine's answer.
+    """
+    layers: dict[str, tuple[int, int]] = {}
+    repository, tag = _split(reference)
+    try:
+        with translated():
+            for event in engine.client.api.pull(repository, tag=tag, stream=True, decode=True):
+                if "error" in event:
+                    raise ImageNotFound(reference, str(event["error"]))
+                detail = event.get("progressDetail") or {}
+                if "id" in event and detail.get("total"):
+                    layers[event["id"]] = (int(detail.get("current", 0)), int(detail["total"]))
+                done, total = (
+                    (sum(column) for column in zip(*layers.values(), strict=True)) if layers else (0, 0)
+                )
+                progress(Progress(str(event.get("status", "")), done, total))
+    except EngineError as error:
+        raise ImageNotFound(reference, error.cause or error.message) from error
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Return what the engine's pull takes as name and tag; a digest stands in the tag's place."""
+    if "@" in reference:
+        name, _, digest = reference.partition("@")
+        return name, digest
+    name, colon, tag = reference.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+def read_archive(path: Path) -> Archive:
+    """Read which image an archive holds, without loading it.
+
+    Raises:
+        BadArchive: not a tar file of ``docker save``, or more than one image.
+    """
+    try:
+        with tarfile.open(path) as tar:
+            manifest = _member(tar, "manifest.json")
+            index = _member(tar, "index.json") or {}
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise BadArchive(
+            f"{path} is not an image archive",
+            cause=str(error),
+            fix="docker save -o FILE registry:2 writes one",
+        ) from error
+    if not isinstance(manifest, list) or len(manifest) != 1:
+        raise BadArchive(
+            f"{path} does not hold exactly one image",
+            cause="it has no manifest.json" if manifest is None else f"manifest.json lists {len(manifest)}",
+            fix="docker save -o FILE registry:2 writes one",
+        )
+    config = str(manifest[0].get("Config", ""))
+    encoded = config.rsplit("/", 1)[-1].removesuffix(".json")
+    ids = {f"sha256:{encoded}", *(str(entry.get("digest")) for entry in index.get("manifests", ()))}
+    return Archive(tuple(manifest[0].get("RepoTags") or ()), frozenset(ids))
+
+
+def _member(tar: tarfile.TarFile, name: str) -> Any:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        return None
+    return json.loads(file.read(_INDEX_LIMIT)) if file else None
+
+
+def load(engine: Engine, path: Path, reference: str, progress: Callable[[Progress], None]) -> None:
+    """Load an archive into the engine, and see that ``reference`` is there afterwards.
+
+    Raises:
+        BadArchive: the engine did not take it, or it holds another image.
+    """
+    total = path.stat().st_size
+
+    def chunks() -> Any:
+        done = 0
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                done += len(chunk)
+                progress(Progress("loading", done, total))
+                yield chunk
+
+    try:
+        with translated():
+            for event in engine.client.api.load_image(chunks()):  # type: ignore[no-untyped-call]
+                if "error" in event:
+                    raise BadArchive(f"the engine did not take {path}", cause=str(event["error"]))
+    except EngineError as error:
+        raise BadArchive(f"the engine did not take {path}", cause=error.cause) from error
+    if find(engine, reference) is None:
+        tags = ", ".join(read_archive(path).tags) or "an image without a name"
+        raise BadArchive(f"{path} holds {tags}, not {reference}", fix="name it with --image")
+
+
+def remove_unused(engine: Engine, reference: str) -> None:
+    """Remove an image that regsetup brought, unless a container still uses it."""
+    from docker.errors import APIError
+    from docker.errors import ImageNotFound as NoSuchImage
+
+    with translated():
+        try:
+            engine.client.images.remove(reference)
+        except NoSuchImage:
+            return
+        except APIError as error:
+            if error.status_code != 409:  # conflict: a container uses it
+                raise
