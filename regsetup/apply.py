@@ -1,0 +1,373 @@
+"""Does the steps of a plan one at a time, and undoes them all when one fails or is interrupted.
+
+Every thing made is in the ledger before it exists. Afterwards the machine is looked at again: a plan that
+leaves something to do has failed, whatever its steps said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from regsetup import state as states
+from regsetup.auth.htpasswd import Htpasswd, hash_password
+from regsetup.certify import certificate_files, install
+from regsetup.deployment import Directory, Tls
+from regsetup.errors import RegsetupError
+from regsetup.host.files import CannotWrite, write_atomic
+from regsetup.plan import Action, Plan, Resource, Step
+from regsetup.probe import answers, endpoint
+from regsetup.state import Kind, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from regsetup.auth.htpasswd import Cost
+    from regsetup.backends.images import Progress
+    from regsetup.deployment import Deployment
+    from regsetup.observe import Survey
+    from regsetup.secret import Secret
+
+READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
+_POLL = 0.05  # seconds between two looks at a starting registry
+_LOG_LINES = 10  # of a registry that did not come up, in the error's cause
+
+
+class NotHealthy(RegsetupError):
+    """The registry did not come up; what ran before is back."""
+
+    code = "not-healthy"
+
+    def __init__(self, what: str, reason: str, lines: tuple[str, ...]) -> None:
+        shown = "\n".join(lines)
+        super().__init__(
+            f"{what} did not become healthy",
+            cause=f"{reason}\nits last lines:\n{shown}" if lines else f"{reason}; it wrote nothing",
+            fix="mend what the lines say, then regsetup up again; nothing was changed",
+        )
+
+
+class Interrupted(RegsetupError):
+    """The user stopped it; what had been done was undone."""
+
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; what had been done was undone", fix="regsetup up starts again")
+
+
+class NotConverged(RegsetupError):
+    """All steps were done, and still something is not as wanted."""
+
+    code = "not-converged"
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        left = ", ".join(f"{step.action} {step.resource} {step.target} ({step.reason})" for step in steps)
+        super().__init__(
+            "the machine is not as wanted after all steps",
+            cause=f"still to do: {left}",
+            fix="regsetup up again; something else may have changed the registry meanwhile",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password that a user is about to get, and how it is hashed."""
+
+    secret: Secret
+    cost: Cost
+    generated: bool
+
+
+class Reporter(Protocol):
+    """Is told what happens while it happens."""
+
+    def started(self, step: Step) -> None:
+        """A step begins."""
+        ...
+
+    def done(self, step: Step) -> None:
+        """The step that began last is done."""
+        ...
+
+    def transferred(self, progress: Progress) -> None:
+        """A part of an image has arrived."""
+        ...
+
+    def undone(self, step: Step) -> None:
+        """A step was taken back."""
+        ...
+
+
+@dataclass
+class Executor:
+    """Does steps, and remembers how to take them back.
+
+    Attributes:
+        passwords: of the users that the plan adds.
+    """
+
+    survey: Survey
+    state: State
+    passwords: Mapping[str, Password]
+    reporter: Reporter
+    ready_timeout: float = READY_TIMEOUT
+    _undo: list[tuple[Step, Callable[[], None], State]] = field(default_factory=list)
+
+    def run(self, plan: Plan) -> State:
+        """Do every step.
+
+        Raises:
+            RegsetupError: what made a step fail; every step before it was undone.
+            Interrupted: SIGINT or SIGTERM.
+        """
+        fresh = not self.survey.paths.state.exists()
+        try:
+            for step in plan.pending:
+                self.reporter.started(step)
+                self._do(step)
+                self.reporter.done(step)
+        except BaseException as error:
+            self._take_back(fresh=fresh)
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted from error
+            raise
+        return self.state
+
+    def _do(self, step: Step) -> None:
+        """Do a step; a signal in its middle counts only when the way back is known."""
+        before = self.state
+        with contextlib.nullcontext() if step.action in _LONG else _signals_held():
+            undo = _DO[step.resource, step.action](self, step)
+            if undo:
+                self._undo.append((step, undo, before))
+
+    def _take_back(self, *, fresh: bool) -> None:
+        """Undo in reverse order, the ledger with it; a second Ctrl-C must not leave half of it."""
+        with _signals_ignored():
+            while self._undo:
+                step, undo, before = self._undo.pop()
+                undo()
+                self._save(before)
+                self.reporter.undone(step)
+            if fresh:
+                self.survey.paths.state.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty: somebody put something in it
+                    self.survey.paths.root.rmdir()
+
+    def _record(self, kind: Kind, target: str) -> None:
+        self._save(self.state.with_entry(kind, target))
+
+    def _record_storage(self) -> None:
+        kind, target = storage_entry(self.survey.wanted)
+        self._record(kind, target)
+
+    def _save(self, state: State) -> None:
+        self.state = state
+        if self.survey.paths.root.is_dir():
+            states.write(self.survey.paths.state, state)
+
+    def make_directory(self, step: Step) -> Callable[[], None]:
+        """Make a directory that only its owner may enter."""
+        path = Path(step.target)
+        made = [one for one in (path, *path.parents) if not one.exists()]
+        self._record(Kind.DIRECTORY, step.target)
+        _mkdir(path)
+        return lambda: _remove_empty(made)
+
+    def make_storage(self, _step: Step) -> Callable[[], None]:
+        """Make the directory or volume that the images go into."""
+        storage = self.survey.wanted.storage
+        self._record_storage()
+        if isinstance(storage, Directory):
+            made = [one for one in (storage.path, *storage.path.parents) if not one.exists()]
+            _mkdir(storage.path)
+            return lambda: _remove_empty(made)
+        from regsetup.backends import volumes
+
+        engine, name = self.survey.choice.docker(), storage.name
+        volumes.create(engine, name, {"io.regsetup.name": self.survey.wanted.name})
+        return lambda: volumes.remove(engine, name)
+
+    def write_secret(self, _step: Step) -> Callable[[], None]:
+        """Write ``http.secret``, readable by its owner."""
+        return self._write(self.survey.paths.http_secret, self.survey.http_secret.reveal() + "\n", 0o600)
+
+    def write_config(self, _step: Step) -> Callable[[], None]:
+        """Write ``config.yml``; it holds ``http.secret``."""
+        return self._write(self.survey.paths.config, self.survey.texts["config.yml"], 0o600)
+
+    def write_deployment(self, _step: Step) -> Callable[[], None]:
+        """Remember what ``up`` was told."""
+        return self._write(self.survey.paths.deployment, self.survey.texts["deployment.yaml"], 0o600)
+
+    def _write(self, path: Path, text: str, mode: int) -> Callable[[], None]:
+        before = path.read_bytes() if path.is_file() else None
+        self._record(Kind.FILE, str(path))
+        write_atomic(path, text, mode=mode)
+
+        def undo() -> None:
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_atomic(path, before, mode=mode)
+
+        return undo
+
+    def add_user(self, step: Step) -> Callable[[], None]:
+        """Add a user to htpasswd; other lines stay as they are."""
+        password = self.passwords[step.target]
+        path = self.survey.paths.htpasswd
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        users = Htpasswd.parse(text).with_user(step.target, hash_password(password.secret, password.cost))
+        return self._write(path, str(users), 0o600)
+
+    def certify(self, _step: Step) -> Callable[[], None]:
+        """Make or copy the certificate; the one before stays until the new one has answered."""
+        had_one = certificate_files(self.survey.paths).certificate.exists()
+        self._record(Kind.DIRECTORY, str(self.survey.paths.certs))
+        files = install(self.survey.wanted, self.survey.paths)
+        return files.put_back if had_one else files.remove
+
+    def pull(self, step: Step) -> None:
+        """Pull the image; it stays on the engine if a later step fails."""
+        from regsetup.backends import images
+
+        self._record(Kind.IMAGE, step.target)
+        images.pull(self.survey.choice.docker(), step.target, self.reporter.transferred)
+
+    def load(self, step: Step) -> None:
+        """Load the image from its archive; it stays on the engine if a later step fails."""
+        from regsetup.backends import images
+
+        wanted = self.survey.wanted.image
+        if self.survey.seen.image is None:
+            self._record(Kind.IMAGE, wanted)
+        images.load(self.survey.choice.docker(), Path(step.target), wanted, self.reporter.transferred)
+
+    def create(self, _step: Step) -> Callable[[], None]:
+        """Make the container or service; the image is here now, so the spec is worked out anew.
+
+        From here on the images are its own, also where their directory was there before.
+        """
+        runtime, wanted = self.survey.choice.runtime, self.survey.wanted
+        self._record_storage()
+        self._record(Kind(runtime.kind), wanted.name)
+        runtime.create(wanted, runtime.spec(wanted))
+        return runtime.remove
+
+    def start(self, _step: Step) -> Callable[[], None]:
+        """Start it."""
+        self.survey.choice.runtime.start()
+        return self.survey.choice.runtime.stop
+
+    def set_aside(self, _step: Step) -> Callable[[], None]:
+        """Stop the old one and keep it."""
+        self.survey.choice.runtime.set_aside()
+        return self.survey.choice.runtime.put_back
+
+    def put_back(self, _step: Step) -> None:
+        """Bring back what an interrupted run set aside."""
+        self.survey.choice.runtime.put_back()
+
+    def remove(self, _step: Step) -> None:
+        """Remove what an interrupted run did not finish."""
+        self.survey.choice.runtime.remove()
+
+    def discard(self, _step: Step) -> None:
+        """Remove the old one; from here on there is no way back."""
+        self._undo.clear()
+        self.survey.choice.runtime.discard_aside()
+        if self.survey.wanted.tls is not Tls.OFF:
+            certificate_files(self.survey.paths).forget_previous()
+
+    def wait(self, _step: Step) -> None:
+        """Wait until it answers, or say why it never will.
+
+        Raises:
+            NotHealthy: it ended, or did not answer in time.
+        """
+        runtime = self.survey.choice.runtime
+        where = endpoint(self.survey.wanted, self.survey.paths)
+        deadline = time.monotonic() + self.ready_timeout
+        while not answers(where):
+            reason = runtime.failure()
+            if reason is None and time.monotonic() > deadline:
+                reason = f"no answer to GET /v2/ within {self.ready_timeout:.0f} s"
+            if reason:
+                lines = tuple(runtime.logs(tail=_LOG_LINES))
+                raise NotHealthy(f"{runtime.kind} {self.survey.wanted.name}", reason, lines)
+            time.sleep(_POLL)
+
+
+_DO: dict[tuple[Resource, Action], Callable[[Executor, Step], Callable[[], None] | None]] = {
+    (Resource.DIRECTORY, Action.CREATE): Executor.make_directory,
+    (Resource.STORAGE, Action.CREATE): Executor.make_storage,
+    (Resource.SECRET, Action.CREATE): Executor.write_secret,
+    (Resource.USER, Action.ADD): Executor.add_user,
+    (Resource.CERTIFICATE, Action.CREATE): Executor.certify,
+    (Resource.CONFIG, Action.WRITE): Executor.write_config,
+    (Resource.DEPLOYMENT, Action.WRITE): Executor.write_deployment,
+    (Resource.IMAGE, Action.PULL): Executor.pull,
+    (Resource.IMAGE, Action.LOAD): Executor.load,
+}
+for _runtime in (Resource.CONTAINER, Resource.SERVICE):
+    _DO |= {
+        (_runtime, Action.CREATE): Executor.create,
+        (_runtime, Action.START): Executor.start,
+        (_runtime, Action.WAIT): Executor.wait,
+        (_runtime, Action.SET_ASIDE): Executor.set_aside,
+        (_runtime, Action.REMOVE): Executor.remove,
+        (_runtime, Action.PUT_BACK): Executor.put_back,
+        (_runtime, Action.DISCARD): Executor.discard,
+    }
+
+
+def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
+    """Return what the ledger says of where the images lie."""
+    if isinstance(wanted.storage, Directory):
+        return Kind.STORAGE, str(wanted.storage.path)
+    return Kind.VOLUME, wanted.storage.name
+
+
+def _remove_empty(directories: list[Path]) -> None:
+    for path in directories:
+        with contextlib.suppress(OSError):  # somebody put something in it meanwhile: it stays
+            path.rmdir()
+
+
+def _mkdir(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keep SIGINT and SIGTERM until the block is done, and raise KeyboardInterrupt then."""
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _frame: came.append(number)) for one in _SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in _SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -1,0 +1,91 @@
+"""The certificate of a registry: why it must be made or replaced, and doing so.
+
+Decides by ``auth.certificates``; the files are ``host.certificate_files``. The names of a self-signed one are
+those of ``--host``, the machine's own and loopback, so that this machine needs no DNS to prove it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from regsetup.auth.certificates import KeyPair, Names, Renewal
+from regsetup.deployment import Tls
+from regsetup.errors import RegsetupError
+from regsetup.host.certificate_files import CertificateFiles
+from regsetup.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from regsetup.deployment import Deployment, Paths
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class PairUnreadable(RegsetupError):
+    """``--cert`` or ``--key`` can't be read."""
+
+    code = "certificate-file-unreadable"
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(f"{path} can't be read", cause=cause, fix="give readable PEM files, or use sudo")
+
+
+def certificate_files(paths: Paths) -> CertificateFiles:
+    """Return where a registry keeps its certificates."""
+    return CertificateFiles(paths.certs, paths.authority)
+
+
+def why_install(wanted: Deployment, paths: Paths) -> str | None:
+    """Return why the registry needs another certificate than it has, None if it needs none.
+
+    Raises:
+        CertificateError: the pair of ``--cert`` and ``--key`` would be refused by clients.
+    """
+    files, now = certificate_files(paths), datetime.now(UTC)
+    if wanted.tls is Tls.OFF:
+        return None
+    if wanted.tls is Tls.SELF_SIGNED:
+        decision = files.decide(_hosts(wanted), _machine(wanted), now)
+        return None if decision.action is Renewal.KEEP else decision.reason
+    from regsetup.auth.own_certificate import check_own
+
+    pair = _own(wanted)
+    check_own(pair, Names.of(wanted.hosts), now)
+    here = files.certificate.read_bytes() if files.certificate.exists() else None
+    return None if here == pair.certificate else f"{wanted.cert} is not the one in use"
+
+
+def install(wanted: Deployment, paths: Paths) -> CertificateFiles:
+    """Make or copy the pair; the one before can be put back."""
+    files, now = certificate_files(paths), datetime.now(UTC)
+    if wanted.tls is Tls.SELF_SIGNED:
+        files.ensure(wanted.name, _hosts(wanted), _machine(wanted), now)
+    else:
+        files.install(_own(wanted))
+    return files
+
+
+def _hosts(wanted: Deployment) -> Names:
+    return Names.of([*wanted.hosts, *_LOOPBACK])
+
+
+def _machine(wanted: Deployment) -> Names:
+    """On loopback nobody else can use the machine's names."""
+    from regsetup.deployment import is_loopback
+    from regsetup.host.names import machine_names
+
+    return Names.of([]) if is_loopback(wanted.bind) else machine_names()
+
+
+def _own(wanted: Deployment) -> KeyPair:
+    from regsetup.auth.own_certificate import check_key_mode
+
+    if wanted.cert is None or wanted.key is None:
+        raise AssertionError("Tls.OWN comes with both files")
+    try:
+        check_key_mode(str(wanted.key), wanted.key.stat().st_mode)
+        return KeyPair(wanted.cert.read_bytes(), Secret(wanted.key.read_text(encoding="ascii")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairUnreadable(wanted.key if wanted.cert.is_file() else wanted.cert, str(error)) from error

@@ -1,0 +1,62 @@
+"""Options that several commands take, and what they are turned into."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from regsetup.deployment import Paths
+
+
+def _known_names(incomplete: str) -> list[str]:
+    """Complete ``--name`` with the registries of this machine."""
+    from regsetup.load import find_home
+
+    home = find_home(os.environ)
+    names = [path.parent.name for path in home.glob("*/state.json")] if home.is_dir() else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        envvar="REGSETUP_NAME",
+        show_envvar=False,
+        help="Which registry on this machine.",
+        autocompletion=_known_names,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read passwords from standard input, one a line.")
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE", help="Read passwords from a file, one a line."),
+]
+Generate = Annotated[bool, typer.Option("--generate", help="Make up the password and show it once.")]
+
+
+def find_paths(name: str) -> Paths:
+    """Return where the files of a registry lie.
+
+    Raises:
+        BadSetting: not a name.
+    """
+    from regsetup import settings
+    from regsetup.deployment import Paths
+    from regsetup.load import BadSetting, find_home
+
+    try:
+        settings.name(name, Path())
+    except settings.BadValue as error:
+        raise BadSetting("--name", name, str(error)) from None
+    return Paths(find_home(os.environ), name)

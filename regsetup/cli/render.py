@@ -1,0 +1,137 @@
+"""Prints, and is the only place that does: results to stdout, progress and errors to stderr.
+
+A command returns an ``Outcome``; here it becomes either lines for people or one JSON envelope.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.console import Console, RenderableType
+
+ENVELOPE = 1  # version of the JSON envelope; a change that breaks a reader raises it
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command has to say.
+
+    Attributes:
+        data: for ``--json``.
+        lines: for people; strings, or rich's tables.
+        code: exit status.
+        errors: what went wrong without ending the command, such as a check that did not hold.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    lines: tuple[RenderableType, ...] = ()
+    changed: bool = False
+    code: int = 0
+    errors: tuple[RegsetupError, ...] = ()
+
+
+@dataclass(slots=True)
+class Style:
+    """How this run prints; set by the flags of the command that runs."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+style = Style()
+
+
+def out() -> Console:
+    """Return the console of results."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    """Return the console of progress and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+def say(text: str) -> None:
+    """Tell progress, unless ``-q`` or ``--json`` was given."""
+    if not style.quiet and not style.json:
+        err().print(text, markup=False)
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Outcome]], Callable[P, None]]:
+    """Register a command that returns an ``Outcome``; every error of ours ends in one place.
+
+    SIGTERM counts as Ctrl-C: what was begun is taken back.
+    """
+
+    def register(function: Callable[P, Outcome]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            style.json, style.quiet = bool(kwargs.get("as_json")), bool(kwargs.get("quiet"))
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            try:
+                outcome = function(*args, **kwargs)
+            except RegsetupError as error:
+                outcome = Outcome(code=error.exit_code, errors=(error,))
+            show(name, outcome)
+            raise typer.Exit(outcome.code)
+
+        app.command(name)(run)
+        return run
+
+    return register
+
+
+def show(name: str, outcome: Outcome) -> None:
+    """Print an outcome."""
+    if style.json:
+        print_envelope(name, outcome)
+        return
+    for line in outcome.lines:
+        out().print(line, markup=False) if isinstance(line, str) else out().print(line)
+    for error in outcome.errors:
+        print_error(error)
+
+
+def print_envelope(name: str, outcome: Outcome) -> None:
+    """Print the one object of ``--json``."""
+    import json
+
+    envelope = {
+        "version": ENVELOPE,
+        "command": name,
+        "ok": outcome.code == 0,
+        "changed": outcome.changed,
+        "data": dict(outcome.data),
+        "errors": [error.as_dict() for error in outcome.errors],
+    }
+    sys.stdout.write(json.dumps(envelope, indent=2) + "\n")
+
+
+def print_error(error: RegsetupError) -> None:
+    """Print the fact, its cause and what mends it."""
+    from rich.text import Text
+
+    console = err()
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    for label, text in (("cause", error.cause), ("fix", error.fix)):
+        if text:
+            first, *rest = text.splitlines()
+            console.print(Text.assemble((f"  {label:<6}", "bold"), first))
+            for line in rest:
+                console.print(Text(f"        {line}"))

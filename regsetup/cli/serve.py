@@ -1,0 +1,113 @@
+"""``regsetup serve``: the bundled registry in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regsetup.cli import options, render
+from regsetup.errors import UsageError
+
+
+class MissingUsers(UsageError):
+    """Beyond loopback the registry is not opened to everybody unless that is said."""
+
+    code = "missing-users"
+
+    def __init__(self, bind: str) -> None:
+        super().__init__(
+            f"on {bind} everybody who reaches this machine could push and pull",
+            fix="regsetup serve --htpasswd FILE, or --no-auth if that is meant",
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    render.command(app, "serve")(serve)
+
+
+def serve(
+    port: Annotated[str, typer.Option("--port", metavar="PORT", help="Port to listen on.")] = "5000",
+    bind: Annotated[
+        str, typer.Option("--bind", metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where images are stored (default: --name's)."),
+    ] = None,
+    name: options.Name = "registry",
+    htpasswd: Annotated[
+        Path | None,
+        typer.Option("--htpasswd", metavar="FILE", help="Users who may enter (default: --name's)."),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody in.")] = False,
+    realm: Annotated[
+        str, typer.Option("--realm", metavar="TEXT", help="What a password prompt names.")
+    ] = "Registry",
+    cert: Annotated[
+        Path | None, typer.Option("--cert", metavar="FILE", help="Certificate chain, PEM; with --key: TLS.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its private key, PEM.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse pushes and deletes.")] = False,
+    immutable: Annotated[
+        list[str] | None,
+        typer.Option("--immutable-tags", metavar="PATTERN", help="Tags that can't be moved. Repeatable."),
+    ] = None,
+) -> render.Outcome:
+    """Run the bundled registry in the foreground, without Docker; Ctrl-C stops it.
+
+    It serves the same users and the same data directory as the container does.
+    """
+    from regsetup.host.files import CannotWrite
+    from regsetup.registry.server import serve as run
+    from regsetup.registry.settings import Settings
+
+    paths = options.find_paths(name)
+    if htpasswd is None and not no_auth and paths.htpasswd.is_file():
+        htpasswd = paths.htpasswd
+    address, number = _where(bind, port)
+    _check(address, cert, key, closed=htpasswd is not None, no_auth=no_auth)
+    root = (data or paths.data).absolute()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(root, error) from error
+    settings = Settings(
+        root=root,
+        host=address,
+        port=number,
+        htpasswd=None if no_auth else htpasswd,
+        realm=realm,
+        tls_cert=cert,
+        tls_key=key,
+        read_only=read_only,
+        immutable_tags=tuple(immutable or ()),
+    )
+    return render.Outcome(code=run(settings))
+
+
+def _where(bind: str, port: str) -> tuple[str, int]:
+    from regsetup import settings
+    from regsetup.load import BadSetting
+
+    try:
+        address = settings.bind(bind, Path())
+    except settings.BadValue as error:
+        raise BadSetting("--bind", bind, str(error)) from None
+    try:
+        return address, settings.port(port, Path())
+    except settings.BadValue as error:
+        raise BadSetting("--port", port, str(error)) from None
+
+
+def _check(address: str, cert: Path | None, key: Path | None, *, closed: bool, no_auth: bool) -> None:
+    from regsetup.deployment import is_loopback
+
+    if (cert is None) != (key is None):
+        raise UsageError("--cert and --key belong together", fix="give both, or neither")
+    if closed and no_auth:
+        raise UsageError("--htpasswd and --no-auth exclude each other", fix="leave one of them out")
+    if not closed and not no_auth and not is_loopback(address):
+        raise MissingUsers(address)

@@ -1,0 +1,124 @@
+"""``regsetup status`` and ``regsetup logs``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regsetup.cli import options, render
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from regsetup.status import Status
+
+
+class NoRegistry(RegsetupError):
+    """There is no registry of this name here."""
+
+    code = "no-registry"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is no registry {name} on this machine",
+            fix=f"regsetup up --name {name}; regsetup status --all lists those that are here",
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    render.command(app, "status")(status)
+    render.command(app, "logs")(logs)
+
+
+def status(
+    name: options.Name = "registry",
+    every: Annotated[
+        bool, typer.Option("--all", help="All registries of this machine, a line each.")
+    ] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> render.Outcome:
+    """Show whether the registry runs, where, since when, and how much it stores.
+
+    Exits with 3 if it does not run.
+    """
+    from regsetup import status as work
+
+    paths = options.find_paths(name)
+    if every:
+        found = work.look_at_all(paths.home)
+        return render.Outcome({"registries": [_data(one) for one in found]}, (_list(found),))
+    seen = work.look(paths)
+    if seen is None:
+        raise NoRegistry(name)
+    return render.Outcome(_data(seen), (_table(seen),), code=0 if seen.running else 3)
+
+
+def _data(seen: Status) -> dict[str, Any]:
+    return asdict(seen)
+
+
+def _table(seen: Status) -> Any:
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    size = "" if seen.size is None else f", {decimal(seen.size)}"
+    free = "" if seen.free is None else f", {decimal(seen.free)} free"
+    rows = {
+        "registry": seen.name,
+        "state": seen.state + ("" if seen.answers or not seen.running else ", but it does not answer"),
+        "address": seen.url,
+        "runs as": f"{seen.kind} {seen.id or ''}".rstrip() + (f" from {seen.image}" if seen.image else ""),
+        "health": seen.health,
+        "since": seen.started_at or "-",
+        "users": ", ".join(seen.users) if seen.auth else "everybody may push and pull",
+        "images": f"{seen.storage}{size}{free}",
+    }
+    for label, text in rows.items():
+        table.add_row(label, text)
+    return table
+
+
+def _list(found: tuple[Status, ...]) -> Any:
+    from rich.table import Table
+
+    table = Table("name", "state", "address", "runs as", "images", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one.name, one.state, one.url, one.kind, one.storage)
+    return table
+
+
+def logs(
+    name: options.Name = "registry",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines (default: all).")
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> render.Outcome:
+    """Show what the registry wrote."""
+    from regsetup.backends.choice import reopen
+    from regsetup.state import read
+
+    paths = options.find_paths(name)
+    state = read(paths.state)
+    if state is None:
+        raise NoRegistry(name)
+    lines = reopen(paths, state).runtime.logs(tail=tail, follow=follow and not as_json)
+    if as_json:
+        return render.Outcome({"name": name, "lines": list(lines)})
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+    return render.Outcome()

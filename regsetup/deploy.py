@@ -1,0 +1,113 @@
+"""``up`` from beginning to end: choose, observe, plan, apply, and look again.
+
+Knows no terminal: passwords come from a callback, progress goes to a reporter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsetup import state as states
+from regsetup.apply import READY_TIMEOUT, Executor, NotConverged, storage_entry
+from regsetup.backends.choice import choose
+from regsetup.observe import survey
+from regsetup.plan import Plan, plan
+from regsetup.state import Kind, State, exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from regsetup.apply import Password, Reporter
+    from regsetup.deployment import Paths
+    from regsetup.load import Loaded
+    from regsetup.observe import Survey
+
+    Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What ``up`` found and did.
+
+    Attributes:
+        plan: all steps, also those that kept something.
+        passwords: of the users that were added.
+    """
+
+    survey: Survey
+    plan: Plan
+    passwords: Mapping[str, Password]
+
+    @property
+    def changed(self) -> bool:
+        """Whether a step had anything to do."""
+        return bool(self.plan.pending)
+
+
+def look(loaded: Loaded, paths: Paths, *, adopt: bool = False) -> Deployed:
+    """Plan and change nothing: ``--dry-run``."""
+    found = survey(
+        loaded.deployment,
+        loaded.wished,
+        choose(loaded.deployment, paths, states.read(paths.state)),
+        paths,
+        adopt=adopt,
+    )
+    return Deployed(found, plan(found.goal, found.seen), {})
+
+
+def deploy(
+    loaded: Loaded,
+    paths: Paths,
+    ask: Passwords,
+    reporter: Reporter,
+    *,
+    adopt: bool = False,
+    ready_timeout: float = READY_TIMEOUT,
+) -> Deployed:
+    """Bring the registry to what is wanted, or leave everything as it was.
+
+    Args:
+        ask: returns the passwords of the users that will be added.
+
+    Raises:
+        RegsetupError: what went wrong; the steps done so far were undone.
+    """
+    with exclusive(paths) as made:
+        before = look(loaded, paths, adopt=adopt)
+        state = _state(before.survey, paths, made)
+        if not before.changed:
+            if not paths.state.exists():
+                states.write(paths.state, _found_out(state, before.survey))
+            return before
+        passwords = ask(before.plan.new_users)
+        executor = Executor(before.survey, state, passwords, reporter, ready_timeout=ready_timeout)
+        executor.run(before.plan)
+        left = look(loaded, paths).plan.pending
+        if left:
+            raise NotConverged(left)
+        return Deployed(before.survey, before.plan, passwords)
+
+
+def _state(found: Survey, paths: Paths, made: list[Path]) -> State:
+    engine = found.choice.engine
+    state = states.read(paths.state) or State.new(
+        paths.name, found.choice.runtime.backend, engine.address if engine else None
+    )
+    for directory in reversed(made):
+        state = state.with_entry(Kind.DIRECTORY, str(directory))
+    return state
+
+
+def _found_out(state: State, found: Survey) -> State:
+    """Return the ledger of a registry that runs as wanted, and whose state was lost."""
+    paths = found.paths
+    files = (paths.deployment, paths.config, paths.http_secret, paths.htpasswd)
+    directories = (paths.root, paths.auth)
+    for kind, things in ((Kind.DIRECTORY, directories), (Kind.FILE, files)):
+        for path in things:
+            state = state.with_entry(kind, str(path)) if path.exists() else state
+    state = state.with_entry(*storage_entry(found.wanted))
+    return state.with_entry(Kind(found.choice.runtime.kind), paths.name)

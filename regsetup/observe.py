@@ -1,0 +1,218 @@
+"""Looks at the machine and works out the goal: everything that ``plan`` compares. Changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from regsetup.auth.htpasswd import Htpasswd
+from regsetup.certify import why_install
+from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
+from regsetup.host import ports
+from regsetup.load import DEFAULT_USER
+from regsetup.observed import Observed
+from regsetup.plan import Goal, Resource
+from regsetup.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from regsetup.backends.choice import Choice
+    from regsetup.backends.engine import Engine
+    from regsetup.deployment import Paths
+
+_HEAD = """\
+# What `regsetup up` was told, so that `regsetup up` alone means the same again. Users are in auth/htpasswd.
+"""
+SECRET_BYTES = 32  # 256 bits, as distribution draws for itself when http.secret is not set
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is wanted and what is there, side by side.
+
+    Attributes:
+        texts: the wanted content of each generated file, by name.
+        http_secret: the one on disk, or a new one that a step will write.
+    """
+
+    choice: Choice
+    paths: Paths
+    goal: Goal
+    seen: Observed
+    texts: Mapping[str, str]
+    http_secret: Secret
+
+    @property
+    def wanted(self) -> Deployment:
+        """The deployment."""
+        return self.goal.deployment
+
+
+def survey(
+    wanted: Deployment, wished: Mapping[str, object], choice: Choice, paths: Paths, *, adopt: bool = False
+) -> Survey:
+    """Look at the container or service, port, files and image.
+
+    Raises:
+        PortInUse: the wanted port is held by somebody else.
+        BadArchive: ``--image-archive`` is not an image archive.
+    """
+    archive = None
+    if choice.engine and wanted.image_archive:
+        wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
+    current, aside = choice.runtime.current(), choice.runtime.aside()
+    if adopt and current and current.spec is None:
+        wanted = _taken_over(wanted, wished, current.storage, paths)
+    if not any(
+        one and one.running and one.published == (wanted.bind, wanted.port) for one in (current, aside)
+    ):
+        _refuse_taken_port(wanted, choice, (paths.name, f"{paths.name}.regsetup-aside"))
+    secret = read_http_secret(paths) or Secret(secrets.token_hex(SECRET_BYTES))
+    texts = _texts(wanted, wished, choice, paths, secret)
+    goal = Goal(
+        deployment=wanted,
+        runtime=Resource(choice.runtime.kind),
+        spec=choice.runtime.spec(wanted),
+        directories=_directories(wanted, paths),
+        files={name: sha256(text) for name, text in texts.items()},
+        image=wanted.image if choice.engine else None,
+        image_archive=archive,
+        secret=choice.engine is not None,
+        certificate=why_install(wanted, paths),
+        default_user=DEFAULT_USER,
+        adopt=adopt,
+    )
+    seen = Observed(
+        current=current,
+        aside=aside,
+        files=_files(paths, goal.directories),
+        users=read_users(paths),
+        storage_exists=_storage_exists(wanted, choice),
+        image=_image_id(wanted, choice),
+    )
+    return Survey(choice, paths, goal, seen, texts, secret)
+
+
+def sha256(text: str) -> str:
+    """Return the hex digest of a file's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_users(paths: Paths) -> tuple[str, ...] | None:
+    """Return the names in htpasswd, None if there is no such file."""
+    try:
+        return Htpasswd.parse(paths.htpasswd.read_text(encoding="utf-8")).users
+    except FileNotFoundError:
+        return None
+
+
+def read_http_secret(paths: Paths) -> Secret | None:
+    """Return the registry's ``http.secret``, None before the first ``up``."""
+    try:
+        return Secret(paths.http_secret.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        return None
+
+
+def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deployment, str | None]:
+    """Name the archive's image, unless one was asked for; the archive counts only if it is not loaded yet."""
+    from regsetup.backends import images
+
+    archive = images.read_archive(path)
+    if wanted.image == DEFAULT_IMAGE and archive.tags and DEFAULT_IMAGE not in archive.tags:
+        wanted = replace(wanted, image=archive.tags[0])
+    local = images.find(engine, wanted.image)
+    return wanted, None if local and local.id in archive.ids else str(path)
+
+
+def _taken_over(
+    wanted: Deployment, wished: Mapping[str, object], storage: str | None, paths: Paths
+) -> Deployment:
+    """With ``--adopt`` the images of the old container stay in use, unless ``--data`` says otherwise."""
+    if storage is None or "data" in wished:
+        return wanted
+    from regsetup.settings import storage as read_storage
+
+    return replace(wanted, storage=read_storage(storage, paths.root))
+
+
+def _refuse_taken_port(wanted: Deployment, choice: Choice, ours: tuple[str, ...]) -> None:
+    owner = ports.owner(wanted.bind, wanted.port)
+    if owner is None:
+        return
+    if choice.engine:
+        from regsetup.backends.docker import publisher
+
+        owner = publisher(choice.engine, wanted.port, but=ours) or owner
+    raise ports.PortInUse(wanted.bind, wanted.port, owner, ports.free_port(wanted.bind, wanted.port))
+
+
+def _texts(
+    wanted: Deployment, wished: Mapping[str, object], choice: Choice, paths: Paths, secret: Secret
+) -> dict[str, str]:
+    import yaml
+
+    from regsetup.templating import render
+
+    remembered = dict(wished)
+    if wanted.storage != Directory(paths.data):
+        remembered["data"] = str(wanted.storage)
+    if wanted.image != DEFAULT_IMAGE:
+        remembered["image"] = wanted.image
+    texts = {"deployment.yaml": _HEAD + yaml.safe_dump(remembered, sort_keys=True)}
+    if choice.engine:
+        texts["config.yml"] = render(
+            "config.yml.j2",
+            {
+                "name": wanted.name,
+                "listen": str(wanted.listen),
+                "http_secret": secret.reveal(),
+                "tls": wanted.tls is not Tls.OFF,
+                "realm": wanted.realm if wanted.auth else None,
+                "mirror_of": wanted.mirror_of,
+            },
+        )
+    return texts
+
+
+def _directories(wanted: Deployment, paths: Paths) -> tuple[str, ...]:
+    needed = [paths.home, paths.root]
+    if wanted.auth:
+        needed.append(paths.auth)
+    if wanted.tls is not Tls.OFF:
+        needed.append(paths.certs)
+    return tuple(str(path) for path in needed)
+
+
+def _files(paths: Paths, directories: tuple[str, ...]) -> dict[str, str]:
+    """Hash the files of ours that exist; directories that exist have an empty hash."""
+    files = {path.name: path for path in (paths.config, paths.deployment, paths.http_secret)}
+    found = {name: _hash(path) for name, path in files.items() if path.is_file()}
+    from pathlib import Path
+
+    return found | {directory: "" for directory in directories if Path(directory).is_dir()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _storage_exists(wanted: Deployment, choice: Choice) -> bool:
+    if isinstance(wanted.storage, Directory):
+        return wanted.storage.path.is_dir()
+    from regsetup.backends.volumes import exists
+
+    return choice.engine is not None and exists(choice.engine, wanted.storage.name)
+
+
+def _image_id(wanted: Deployment, choice: Choice) -> str | None:
+    if choice.engine is None:
+        return None
+    from regsetup.backends.images import find
+
+    image = find(choice.engine, wanted.image)
+    return image.id if image else None

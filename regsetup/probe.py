@@ -1,0 +1,37 @@
+"""Where this machine itself reaches a registry, and whether it answers there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.client import Endpoint, RegistryClient
+from regsetup.deployment import Tls
+from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from regsetup.client import Credentials
+    from regsetup.deployment import Deployment, Paths
+
+TIMEOUT = 2.0  # seconds; it is on this machine
+
+
+def endpoint(wanted: Deployment, paths: Paths, credentials: Credentials | None = None) -> Endpoint:
+    """Return the address on this machine, with the CA that signed its certificate.
+
+    A certificate of one's own is checked for the name that clients use: no DNS is needed for that.
+    """
+    return Endpoint(
+        f"{wanted.scheme}://{wanted.local}",
+        ca=paths.certs / "ca.crt" if wanted.tls is Tls.SELF_SIGNED else None,
+        credentials=credentials,
+        certified_name=wanted.hosts[0] if wanted.tls is Tls.OWN and wanted.hosts else None,
+    )
+
+
+def answers(where: Endpoint) -> bool:
+    """Tell whether a registry answers ``GET /v2/``, with or without asking for credentials."""
+    try:
+        with RegistryClient(where, timeout=TIMEOUT, patience=0) as client:
+            return client.ping().status in (200, 401)
+    except RegsetupError:
+        return False

@@ -1,0 +1,155 @@
+"""The whole proof of a registry on this machine: by its API, and through the engine where there is one.
+
+Where users exist it enters as one made for the proof, ``regsetup-check``, with a password that nobody
+knows; the line is taken out again, and a line that a killed proof left is replaced by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from regsetup.auth.htpasswd import Cost, Htpasswd, generate_password, hash_password
+from regsetup.backends.engine import connect
+from regsetup.client import Credentials, RegistryClient, RegistryError
+from regsetup.deployment import Directory, is_loopback
+from regsetup.errors import RegsetupError
+from regsetup.host.files import locked, write_atomic
+from regsetup.probe import endpoint
+from regsetup.reference import Digest
+from regsetup.smoke import Check, Outcome, forget, prove
+from regsetup.smoke.image import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from regsetup.backends.choice import Choice
+    from regsetup.backends.engine import Engine
+    from regsetup.client import Endpoint
+    from regsetup.deployment import Deployment, Paths
+    from regsetup.reference import Reference
+
+PROOF_USER = "regsetup-check"
+LIVE_TIMEOUT = 5.0  # seconds for a changed htpasswd to be read again
+
+
+def prove_here(
+    wanted: Deployment, paths: Paths, choice: Choice, told: Callable[[Check], None]
+) -> tuple[Check, ...]:
+    """Run every check; a failing one is returned, not raised.
+
+    Args:
+        told: called with each check when it has ended.
+    """
+    data = _local_data(wanted, choice)
+    with _credentials(wanted, paths) as credentials:
+        where = endpoint(wanted, paths, credentials)
+        checks = prove(
+            where,
+            expects_auth=wanted.auth,
+            takes_pushes=wanted.mirror_of is None,
+            progress=told,
+            cleanup=(lambda repository, digests: forget(data, repository, digests)) if data else None,
+        )
+        through = _through_engine(wanted, choice, where, data)
+        told(through)
+    return (*checks, through)
+
+
+@contextlib.contextmanager
+def _credentials(wanted: Deployment, paths: Paths) -> Iterator[Credentials | None]:
+    if not wanted.auth:
+        yield None
+        return
+    credentials = Credentials(PROOF_USER, generate_password())
+    hashed = hash_password(credentials.password, Cost.FAST)
+    _edit(paths, lambda users: users.with_user(PROOF_USER, hashed))
+    try:
+        _wait_until_live(endpoint(wanted, paths, credentials))
+        yield credentials
+    finally:
+        _edit(paths, lambda users: users.without_user(PROOF_USER))
+
+
+def _edit(paths: Paths, change: Callable[[Htpasswd], Htpasswd]) -> None:
+    with locked(paths.auth / ".htpasswd.lock"):
+        users = Htpasswd.parse(paths.htpasswd.read_text(encoding="utf-8"))
+        write_atomic(paths.htpasswd, str(change(users)), mode=0o600)
+
+
+def _wait_until_live(where: Endpoint) -> None:
+    """Both registries read htpasswd again when it has changed; the checks say it if they do not."""
+    deadline = time.monotonic() + LIVE_TIMEOUT
+    with RegistryClient(where) as client, contextlib.suppress(RegistryError):
+        while client.ping().status != 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _local_data(wanted: Deployment, choice: Choice) -> Path | None:
+    """Return the data directory if this process can reach it; a volume's is root's."""
+    if isinstance(wanted.storage, Directory):
+        return wanted.storage.path
+    from regsetup.backends import volumes
+
+    place = volumes.mountpoint(choice.docker(), wanted.storage.name)
+    return place if place and place.is_dir() else None
+
+
+def _through_engine(wanted: Deployment, choice: Choice, where: Endpoint, data: Path | None) -> Check:
+    """Push and pull by the engine of this machine, at an address that it trusts."""
+    name = "engine"
+    address = _engine_address(wanted)
+    if wanted.mirror_of:
+        return Check(name, Outcome.SKIPPED, 0.0, "a pull-through cache takes no pushes")
+    if address is None:
+        return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
+    engine = choice.engine
+    if engine is None:
+        try:
+            engine = connect()
+        except RegsetupError as error:
+            return Check(name, Outcome.SKIPPED, 0.0, error.message)
+    started = time.perf_counter()
+    repository = f"{PREFIX}/{secrets.token_hex(8)}"
+    try:
+        pushed = _push_and_pull(engine, address, where, repository)
+    except RegsetupError as error:
+        return Check(name, Outcome.FAILED, time.perf_counter() - started, error.message, error)
+    finally:
+        if choice.engine is None:
+            engine.client.close()
+        _take_back(where, repository, data)
+    return Check(name, Outcome.OK, time.perf_counter() - started, f"pushed and pulled {pushed}")
+
+
+def _engine_address(wanted: Deployment) -> str | None:
+    """Loopback needs no trust: engines take 127.0.0.0/8 and ::1 as insecure registries by themselves."""
+    if wanted.bind in ("0.0.0.0", "::") or is_loopback(wanted.bind):  # noqa: S104  compared, not bound
+        return str(wanted.local)
+    return None
+
+
+def _push_and_pull(engine: Engine, address: str, where: Endpoint, repository: str) -> Reference:
+    from regsetup.trust.proof import prove_engine
+
+    return prove_engine(engine.client, address, where.credentials, repository=repository)
+
+
+def _take_back(where: Endpoint, repository: str, data: Path | None) -> None:
+    """Delete what the engine pushed, as far as it came."""
+    digests: list[Digest] = []
+    with RegistryClient(where) as client, contextlib.suppress(RegistryError):
+        for tag in list(client.tags(repository)):
+            manifest = client.get_manifest(repository, tag)
+            content = json.loads(manifest.content)
+            blobs = [Digest.parse(one["digest"]) for one in (content["config"], *content["layers"])]
+            digests += [manifest.digest, *blobs]
+            client.delete_manifest(repository, manifest.digest)
+            for blob in blobs:
+                client.delete_blob(repository, blob)
+    if data:
+        forget(data, repository, digests)

@@ -1,0 +1,150 @@
+"""Takes away what the ledger says, in the reverse order, and nothing else.
+
+Without ``purge`` images, users, certificates and the remembered settings stay, so that ``up`` brings the
+same registry back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup import state as states
+from regsetup import storage
+from regsetup.backends.choice import Choice, reopen
+from regsetup.certify import certificate_files
+from regsetup.errors import RegsetupError
+from regsetup.state import Kind
+
+if TYPE_CHECKING:
+    from regsetup.deployment import Paths
+    from regsetup.state import State
+
+_RUNTIME = (Kind.CONTAINER, Kind.SERVICE)
+
+
+class LeftBehind(RegsetupError):
+    """Files that regsetup did not make lie in its directory; they were left alone."""
+
+    code = "left-behind"
+
+    def __init__(self, root: Path, names: tuple[str, ...]) -> None:
+        super().__init__(
+            f"{root} still holds {', '.join(names)}",
+            cause="regsetup did not make them",
+            fix=f"look at them, then: rm -r {root}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where images lie and how much they take; bytes None where it can't be told."""
+
+    where: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a teardown will take away.
+
+    Attributes:
+        state: None where there is nothing under this name.
+        things: for people, such as ``container registry``.
+        stored: the images, which only ``--purge`` deletes.
+    """
+
+    state: State | None
+    choice: Choice | None
+    things: tuple[str, ...]
+    stored: tuple[Stored, ...]
+
+
+def look(paths: Paths) -> Removal:
+    """Find what there is to remove; changes nothing.
+
+    Raises:
+        EngineDown: the registry is a container, and its engine does not answer.
+    """
+    state = states.read(paths.state)
+    if state is None:
+        return Removal(None, None, (), ())
+    choice = reopen(paths, state)
+    things = tuple(f"{kind} {target}" for kind in _RUNTIME for target in state.of(kind))
+    stored = [_directory(Path(target)) for target in state.of(Kind.STORAGE) if Path(target).is_dir()]
+    stored += [Stored(f"volume:{name}", None) for name in state.of(Kind.VOLUME)]
+    return Removal(state, choice, things, tuple(stored))
+
+
+def _directory(path: Path) -> Stored:
+    return Stored(str(path), storage.look(path).size)
+
+
+def check_purge(removal: Removal) -> None:
+    """Refuse before anything is touched what ``purge`` would refuse half-way.
+
+    Raises:
+        NotARegistry: a data directory holds something that no registry wrote.
+    """
+    for stored in removal.stored:
+        if stored.where.startswith("/"):
+            facts = storage.look(Path(stored.where))
+            if not facts.is_registry:
+                raise storage.NotARegistry(facts.path, facts.foreign)
+
+
+def remove(removal: Removal, paths: Paths) -> None:
+    """Stop and remove the container or service; what makes it come back stays."""
+    if removal.state is None or removal.choice is None:
+        return
+    runtime = removal.choice.runtime
+    runtime.remove()
+    runtime.discard_aside()
+    for path in (paths.config, paths.log):
+        path.unlink(missing_ok=True)
+    states.write(paths.state, removal.state.without(*_RUNTIME))
+
+
+def purge(removal: Removal, paths: Paths) -> list[Path]:
+    """Delete images, users, certificates and settings, after ``remove``.
+
+    Returns:
+        Directories above the registry's own that regsetup made, and that may go when they are empty.
+
+    Raises:
+        RefusedToDelete, NotARegistry, NotDeleted: from ``storage.purge``.
+        LeftBehind: something that is not ours lies among our files.
+    """
+    if removal.state is None or removal.choice is None:
+        return []
+    for target in removal.state.of(Kind.STORAGE):
+        storage.purge(Path(target))
+    if removal.choice.engine:
+        _purge_engine(removal.choice, removal.state)
+    _purge_files(removal.state, paths)
+    directories = {Path(target) for target in removal.state.of(Kind.DIRECTORY)}
+    return sorted(directories - {paths.root}, key=lambda path: len(path.parts), reverse=True)
+
+
+def _purge_engine(choice: Choice, state: State) -> None:
+    from regsetup.backends import images, volumes
+
+    for name in state.of(Kind.VOLUME):
+        volumes.remove(choice.docker(), name)
+    for reference in state.of(Kind.IMAGE):
+        images.remove_unused(choice.docker(), reference)
+
+
+def _purge_files(state: State, paths: Paths) -> None:
+    ours = [Path(target) for target in state.of(Kind.FILE)]
+    for path in [*ours, paths.config, paths.log]:
+        path.unlink(missing_ok=True)
+    certificate_files(paths).remove()
+    if paths.auth.is_dir() and not any(paths.auth.iterdir()):
+        paths.auth.rmdir()
+    left = tuple(sorted(path.name for path in paths.root.iterdir() if path != paths.state))
+    if left:
+        raise LeftBehind(paths.root, left)
+    paths.state.unlink()
+    paths.root.rmdir()
