@@ -7,6 +7,7 @@ One table serves the flags (``--image-archive``), the environment (``REGSETUP_IM
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PORT = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _OWN_FLAG = {
@@ -76,7 +78,7 @@ def name(text: str, _base: Path) -> str:
 
 def port(text: str, _base: Path) -> int:
     """Read a TCP port, 1 to 65535."""
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+    if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise BadValue("a port is a whole number from 1 to 65535")
     return int(text)
 
@@ -86,9 +88,23 @@ def bind(text: str, _base: Path) -> str:
     if text == "localhost":
         return "127.0.0.1"
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return _address(text)
+    except BadValue:
+        raise
     except ValueError:
         raise BadValue("an IP address of this machine, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def _address(text: str) -> str:
+    """Read an IP address; a zone (RFC 4007) means nothing to another machine, nor to an engine.
+
+    Raises:
+        ValueError: not an address; BadValue for one with a zone.
+    """
+    address = ipaddress.ip_address(text.strip("[]"))
+    if address.version == 6 and address.scope_id:
+        raise BadValue("an IP address without a zone (%...)")
+    return str(address)
 
 
 def listen(text: str, base: Path) -> Listen:
@@ -102,7 +118,9 @@ def listen(text: str, base: Path) -> Listen:
 def host(text: str, _base: Path) -> str:
     """Read a DNS name or an IP address by which clients reach the registry."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return _address(text)
+    except BadValue:
+        raise
     except ValueError:
         pass
     labels = text.removesuffix(".").split(".")
@@ -125,7 +143,11 @@ def path(text: str, base: Path) -> Path:
     """Read a path; a relative one starts from ``base``, ``~`` is the user's home."""
     if not text or "\0" in text:
         raise BadValue("a path")
-    return Path(base, Path(text).expanduser()).resolve()
+    try:
+        start = Path(base, Path(text).expanduser())
+    except RuntimeError:  # pathlib: a user without an entry in passwd(5)
+        raise BadValue(f"a path; there is no home directory {text.partition('/')[0]}") from None
+    return Path(os.path.realpath(start))  # Path.resolve raises at a loop of links, by Python's version
 
 
 def image(text: str, _base: Path) -> str:
@@ -149,9 +171,14 @@ def env(text: str, _base: Path) -> tuple[str, str]:
 
 def mirror(text: str, _base: Path) -> str:
     """Read the URL of the registry that this one is a pull-through cache of."""
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query:
-        raise BadValue("a URL such as https://registry-1.docker.io, without user, password and query")
+    bad = BadValue("a URL such as https://registry-1.docker.io, without user, password and query")
+    try:
+        url = urlsplit(text)
+        possible = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # brackets without an IPv6 address, a port beyond 65535
+        raise bad from None
+    if not possible or url.username is not None or url.query or url.fragment:
+        raise bad
     return text.rstrip("/")
 
 
