@@ -18,6 +18,7 @@ from regsetup.auth.htpasswd import check_name
 from regsetup.deployment import DEFAULT_NAME, Deployment, Directory, Paths, Tls, is_loopback
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.settings import FIELDS, BadValue, Field
+from regsetup.settings import path as read_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,9 +32,10 @@ _LAST_UP = "the last up"
 _OVERRULES = {
     "user": ("auth",),
     "insecure": ("tls", "cert", "key"),
-    "tls": ("insecure",),
-    "cert": ("insecure",),
+    "tls": ("insecure", "cert", "key"),
+    "cert": ("insecure", "tls"),
 }
+_HOME = Field("home", read_path)
 _ALIASES = {field.plural: field.key for field in FIELDS.values() if field.plural}
 
 
@@ -83,9 +85,14 @@ class Loaded:
 
 
 def find_home(environ: Mapping[str, str]) -> Path:
-    """Return ``$REGSETUP_HOME``, else ``/var/lib/regsetup`` for root, the XDG data directory for others."""
+    """Return ``$REGSETUP_HOME``, else ``/var/lib/regsetup`` for root, the XDG data directory for others.
+
+    Raises:
+        BadSetting: ``$REGSETUP_HOME`` is no path.
+    """
     if environ.get("REGSETUP_HOME"):
-        return Path(environ["REGSETUP_HOME"]).expanduser().resolve()
+        home: Path = _value(_HOME, Given((environ["REGSETUP_HOME"],), "REGSETUP_HOME", Path.cwd()))
+        return home
     if os.geteuid() == 0:
         return Path("/var/lib/regsetup")
     import platformdirs
@@ -123,7 +130,8 @@ def load(
 
 
 def _not_overruled(saved: Mapping[str, Given], given: Mapping[str, Given]) -> dict[str, Given]:
-    gone = {right for left in given for right in _OVERRULES.get(left, ())}
+    meant = {left: one for left, one in given.items() if _value(FIELDS[left], one) is not False}
+    gone = {right for left in meant for right in _OVERRULES.get(left, ())}
     return {key: one for key, one in saved.items() if key not in gone}
 
 
@@ -171,6 +179,8 @@ def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
         raise BadFile(f"{path} is not UTF-8 text", cause=str(error)) from error
     except yaml.YAMLError as error:
         raise _unparsable(path, error) from error
+    except RecursionError as error:
+        raise BadFile(f"{path} is nested too deep to be settings") from error
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
@@ -186,7 +196,9 @@ def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
 
 def _entry(path: Path, key_node: yaml.Node, value_node: yaml.Node, origin: str | None) -> tuple[str, Given]:
     place = _place(path, key_node)
-    written = str(key_node.value)
+    if not isinstance(key_node.value, str):
+        raise BadFile(f"{place}: a key is a word, not a list or a mapping")
+    written = key_node.value
     key = written.replace("-", "_")
     key = _ALIASES.get(key, key)
     if key not in FIELDS and key != "no_auth":
@@ -265,7 +277,7 @@ def resolve(values: Mapping[str, Any], paths: Paths) -> Deployment:
         users=users,
         auth=auth,
         tls=_tls(values, local=local),
-        env=tuple(sorted(values.get("env") or ())),
+        env=tuple(sorted(dict(values.get("env") or ()).items())),
     )
 
 
@@ -284,6 +296,11 @@ def _tls(values: Mapping[str, Any], *, local: bool) -> Tls:
 def _contradictions(values: Mapping[str, Any]) -> None:
     if bool(values.get("cert")) != bool(values.get("key")):
         raise Contradiction("--cert and --key belong together", fix="give both, or neither")
+    if values.get("cert") and values.get("tls") in ("off", "self-signed"):
+        raise Contradiction(
+            f"--cert brings a certificate, and --tls {values['tls']} does without",
+            fix="leave one of them out",
+        )
     if values.get("user") and values.get("auth") is False:
         raise Contradiction("--user and --no-auth exclude each other", fix="leave one of them out")
     if values.get("insecure") and (values.get("cert") or values.get("tls") == "self-signed"):
