@@ -294,3 +294,83 @@ def eventually(condition: Any, *, seconds: float = DEADLINE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
+
+
+@dataclass
+class DockerRegistry:
+    """Debian's docker-registry, which is registry:2, on a data directory."""
+
+    root: Path
+    process: subprocess.Popen[bytes]
+    port: int
+    config: Path
+    host: str = "127.0.0.1"
+
+    @classmethod
+    def start(cls, root: Path, *, htpasswd: Path | None = None) -> Self:
+        port = free_port()
+        config = registry_config(root, port, htpasswd)
+        log = root.parent / f"{root.name}.docker-registry.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                ["docker-registry", "serve", str(config)], stdout=output, stderr=output
+            )
+        running = cls(root, process, port, config)
+        eventually(lambda: running._answers() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        return running
+
+    def _answers(self) -> bool:
+        try:
+            with self.client(timeout=2) as client:
+                return client.get("/").status == 200
+        except OSError:
+            return False
+
+    def client(self, **more: Any) -> Client:
+        return Client(self.host, self.port, **more)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+
+
+def registry_config(root: Path, port: int = 0, htpasswd: Path | None = None) -> Path:
+    """Write a docker-registry configuration beside a data directory."""
+    config: dict[str, Any] = {
+        "version": "0.1",
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(root)}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "tests"},
+    }
+    if htpasswd is not None:
+        config["auth"] = {"htpasswd": {"realm": "tests", "path": str(htpasswd)}}
+    path = root.parent / f"{root.name}.docker-registry.yml"
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return path
+
+
+def collect_garbage(root: Path, *flags: str) -> str:
+    """Run docker-registry's garbage collector over a data directory."""
+    done = subprocess.run(
+        ["docker-registry", "garbage-collect", *flags, str(registry_config(root))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
