@@ -48,12 +48,11 @@ class Description:
     """One service.
 
     Attributes:
-        id: 12 hex digits, drawn anew by each ``create``; the process carries it in its environment.
+        id: 12 hex digits, drawn anew by each ``create``; marks its process, or its lines in the journal.
         spec: what it was made from; None for one that regsetup took over.
         argv: the command, without secrets.
         env: further variables of the process.
         boots: whether it is started with the machine.
-        created: seconds since the epoch; older lines of the journal are not its own.
         unit: text of the systemd unit, empty where nobody manages it.
     """
 
@@ -63,7 +62,6 @@ class Description:
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     boots: bool
-    created: float
     unit: str = ""
 
     def write(self, path: Path) -> None:
@@ -80,7 +78,6 @@ class Description:
             "argv": self.argv,
             "env": self.env,
             "boots": self.boots,
-            "created": self.created,
             "unit": self.unit,
         }
         write_atomic(path, json.dumps(content, indent=2) + "\n", mode=0o600)
@@ -113,6 +110,5 @@ class Description:
             argv=tuple(content["argv"]),
             env=tuple((key, value) for key, value in content["env"]),
             boots=content["boots"],
-            created=float(content["created"]),
             unit=content["unit"],
         )

@@ -20,7 +20,7 @@ import psutil
 
 from regsetup.backends import logfile
 from regsetup.backends.manager import STOP_SECONDS, Life, ServiceError
-from regsetup.host.files import write_atomic
+from regsetup.host.files import remove_unfinished, write_atomic
 from regsetup.host.process import spawn_detached
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Detached:
     def uninstall(self) -> None:
         """See ``Manager.uninstall``."""
         self._pid_file.unlink(missing_ok=True)
+        remove_unfinished(self._pid_file)
 
     def start(self) -> None:
         """See ``Manager.start``.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from regsetup.backends.manager import Life, ServiceError
 from regsetup.backends.systemd import Scope, Systemd
 from regsetup.deployment import RestartPolicy
 from regsetup.host import ports
+from regsetup.host.files import remove_unfinished
 from regsetup.observed import Seen, Spec
 
 if TYPE_CHECKING:
@@ -115,15 +115,15 @@ class EmbeddedRuntime:
         ports.check(wanted.bind, wanted.port)
         if self._ours():
             self.stop()
+        identity = secrets.token_hex(6)
         service = Description(
-            id=secrets.token_hex(6),
+            id=identity,
             managed_by=self._managed_by,
             spec=spec,
             argv=argv,
             env=wanted.env,
             boots=wanted.restart_policy in _BOOTS,
-            created=time.time(),
-            unit=self._unit(wanted, spec, argv),
+            unit=self._unit(wanted, identity, spec, argv),
         )
         self._manager(service).install()
         service.write(self._description)
@@ -225,7 +225,6 @@ class EmbeddedRuntime:
             argv=(),
             env=(),
             boots=True,
-            created=0.0,
             unit=text,
         )
 
@@ -248,12 +247,16 @@ class EmbeddedRuntime:
         """Remove what the current and the previous service share."""
         self.paths.log.unlink(missing_ok=True)
         self._scope.unlinger(self._linger_note)
+        units = () if self._managed_by is ManagedBy.NOBODY else (self._scope.path,)
+        for written in (self._description, self._previous, self._linger_note, *units):
+            remove_unfinished(written)
 
-    def _unit(self, wanted: Deployment, spec: Spec, argv: tuple[str, ...]) -> str:
+    def _unit(self, wanted: Deployment, identity: str, spec: Spec, argv: tuple[str, ...]) -> str:
         if self._managed_by is ManagedBy.NOBODY:
             return ""
         return unit.text(
             name=wanted.name,
+            identity=identity,
             root=self.paths.root,
             log=self.paths.log,
             data=serve_command.data_directory(wanted),

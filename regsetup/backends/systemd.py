@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsetup.backends import logfile
+from regsetup.backends import logfile, unit
 from regsetup.backends.manager import STOP_SECONDS, Life, ServiceError
-from regsetup.host.files import CannotWrite, write_atomic
+from regsetup.host.files import CannotWrite, remove_unfinished, write_atomic
 from regsetup.host.process import lines, run
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Scope:
         """Let this user's services outlive his sessions, and leave the file ``note`` if that is our doing."""
         if self.user and not self.lingers():
             write_atomic(note, "regsetup switched lingering on for this user, and will switch it off.\n")
-            run(["loginctl", "enable-linger", _me()])  # refused: `notes` says what that means
+            if run(["loginctl", "enable-linger", _me()]).code != 0:  # `notes` says what that means
+                note.unlink()
 
     def unlinger(self, note: Path) -> None:
         """Take ``linger`` back with the last service of ours."""
@@ -131,12 +132,13 @@ class Systemd:
     def uninstall(self) -> None:
         """See ``Manager.uninstall``."""
         self._path.unlink(missing_ok=True)
+        remove_unfinished(self._path)
         if self._scope.runs():
             self._systemctl("daemon-reload")
             self._systemctl("reset-failed", self._unit, fails=True)
         if self._scope.user:
-            for made in (self._path.parent, self._path.parent.parent):
-                with suppress(OSError):  # somebody's units lie there
+            for made in list(self._path.parents)[:3]:  # ~/.config/systemd/user
+                with suppress(OSError):  # not empty: they are somebody's
                     made.rmdir()
 
     def start(self) -> None:
@@ -184,8 +186,9 @@ class Systemd:
             return logfile.lines(
                 self._log, tail=tail, follow=follow, alive=lambda: self.life().trouble is None
             )
-        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--unit={self._unit}"]
-        command += [f"--since=@{int(self._service.created)}", f"--lines={'all' if tail is None else tail}"]
+        # Not --unit with --since: an earlier registry had the unit, and --lines counts from --since then.
+        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"{unit.ID}={self._service.id}"]
+        command += [f"--lines={'all' if tail is None else tail}"]
         return lines([*command, "--follow"] if follow else command)
 
     def _show(self) -> dict[str, str]:

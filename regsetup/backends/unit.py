@@ -19,6 +19,7 @@ from regsetup.templating import render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ID = "REGSETUP_ID"  # field of the journal, systemd.journal-fields(7): which of the services of this name
 _RESTART = {
     RestartPolicy.NO: "no",
     RestartPolicy.ON_FAILURE: "on-failure",
@@ -43,6 +44,7 @@ def quote(word: str, *, dollars: bool = False) -> str:
 def text(
     *,
     name: str,
+    identity: str,
     root: Path,
     log: Path,
     data: Path,
@@ -57,6 +59,7 @@ def text(
     hidden = any(path.is_relative_to(temporary) for path in used for temporary in _TEMPORARY)
     values = {
         "name": name,
+        "fields": f"{ID}={identity}",
         "description": f"Container registry {name} (regsetup)",
         "root": json.dumps(str(root)),
         "spec": spec.as_json(),

@@ -7,6 +7,7 @@ holder dies.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import secrets
 import stat
@@ -78,6 +79,12 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
         sync_directory(target.parent)
     except OSError as error:
         raise CannotWrite(path, error) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what a killed ``write_atomic`` of ``path`` left beside it; nobody else may be writing it."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bed.run import free_port
 from tests.contract.runtimes import SYSTEMD, Bench, embedded
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ BACKENDS = ["detached", "systemd"] if SYSTEMD else ["detached"]  # tests/hosts r
 @pytest.fixture(params=BACKENDS)
 def bench(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> Iterator[Bench]:
     """One registry on each back end; whatever it left is removed."""
-    made = embedded(tmp_path, unique_name, detached=request.param == "detached")
+    made = embedded(tmp_path, unique_name, free_port(), detached=request.param == "detached")
     yield made
     made.open().discard_aside()
     made.open().remove()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from regsetup.backends.embedded import EmbeddedRuntime
 from regsetup.backends.systemd import Scope
 from regsetup.deployment import Deployment, Directory, Paths, RestartPolicy
-from tests.bed.run import free_port, wait_for
+from tests.bed.run import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ class Bench:
     wanted: Deployment
     ill: Deployment
     data: Path
+    paths: Paths
 
     def up(self, wanted: Deployment | None = None) -> None:
         """Create it, start it, and wait until it answers."""
@@ -70,19 +71,19 @@ class Bench:
         return replace(self.wanted, realm="Another", restart_policy=RestartPolicy.ALWAYS)
 
 
-def embedded(place: Path, name: str, *, detached: bool) -> Bench:
+def embedded(place: Path, name: str, port: int, *, detached: bool) -> Bench:
     """Make a bench for the bundled registry's service, with a stand-in for the registry itself."""
     paths = Paths(place / "home", name)
-    paths.root.mkdir(parents=True)
     data, bad = place / "data", place / "bad"
-    data.mkdir()
-    bad.mkdir()
+    for directory in (paths.root, data, bad):
+        directory.mkdir(parents=True, exist_ok=True)
     (bad / ".ill").touch()
     machine = place / "no-systemd" if detached else Path("/")
-    wanted = Deployment(name=name, storage=Directory(data), port=free_port())
+    wanted = Deployment(name=name, storage=Directory(data), port=port)
     return Bench(
         open=lambda: EmbeddedRuntime(paths, command=STANDIN, machine=machine),
         wanted=wanted,
         ill=replace(wanted, storage=Directory(bad)),
         data=data,
+        paths=paths,
     )

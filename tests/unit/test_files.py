@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regsetup.host.files import CannotWrite, Locked, locked, write_atomic
+from regsetup.host.files import CannotWrite, Locked, locked, remove_unfinished, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,21 @@ def test_readers_see_the_old_or_the_new_and_never_a_part(tmp_path: Path) -> None
     reader.join()
     assert seen
     assert all(content in contents for content in seen)
+
+
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kill = (
+        "import sys, os; from pathlib import Path; from regsetup.host.files import write_atomic\n"
+        "sys.addaudithook(lambda event, _: os._exit(9) if event == 'os.rename' else None)\n"
+        f"write_atomic(Path({str(tmp_path / 'service.json')!r}), 'half')"
+    )
+    assert subprocess.run([sys.executable, "-c", kill], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    others = {".service.jsonx.1234.tmp", ".other.1234.tmp", "service.json"}
+    for other in others:
+        (tmp_path / other).touch()
+    remove_unfinished(tmp_path / "service.json")
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 def test_a_missing_directory_is_explained(tmp_path: Path) -> None:
