@@ -1,36 +1,25 @@
 """Whole machines for tests: systemd as process 1, their own dockerd, names on a network of their own.
 
-A host is a container of the machine's engine. Its root file system is made once with debootstrap (two or
-three minutes) and kept, packed, outside the tree: in REGSETUP_TEST_CACHE, by default ~/.cache/regsetup-tests.
+A host is a container of the machine's engine, with a Debian root of ``tests.bed.roots``.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import io
-import json
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import docker
-import docker.errors
-
 from tests.bed import clients
-from tests.bed.run import missing, need, wait_for
+from tests.bed.roots import Recipe
+from tests.bed.run import need, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    import docker
     from docker.models.containers import Container
     from docker.models.networks import Network
 
@@ -38,29 +27,31 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11"  # bookworm's
-_BASE = """
-systemd systemd-sysv dbus dbus-user-session libpam-systemd
-iproute2 iptables ca-certificates curl python3 procps kmod docker.io
-"""
-_CLIENTS = "containerd podman skopeo busybox-static uidmap slirp4netns"  # debootstrap can't order these
-# Tests start what they need; a host that boots an engine nobody asked for is slow.
-_SETTLE = f"""\
-printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q update
-apt-get -q -y install --no-install-recommends {_CLIENTS}
-rm /usr/sbin/policy-rc.d
-systemctl -q disable docker.service docker.socket containerd.service
-systemctl -q disable podman.socket podman-auto-update.timer podman-restart.service
-systemctl -q mask getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer
-apt-get clean
-rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* /etc/machine-id
-touch /etc/machine-id
-"""
+HOST = Recipe(
+    "host",
+    "bookworm",
+    """
+    systemd systemd-sysv dbus dbus-user-session libpam-systemd
+    iproute2 iptables ca-certificates curl python3 procps kmod docker.io
+    """,
+    # debootstrap can't order these clients; and a host that boots an engine nobody asked for is slow
+    """
+    apt-get -q update
+    apt-get -q -y install --no-install-recommends containerd podman skopeo busybox-static uidmap slirp4netns
+    systemctl -q disable docker.service docker.socket containerd.service
+    systemctl -q disable podman.socket podman-auto-update.timer podman-restart.service
+    systemctl -q mask getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer
+    rm /etc/machine-id
+    touch /etc/machine-id
+    """,
+    (
+        'CMD ["/sbin/init"]',
+        'VOLUME ["/var/lib/docker", "/var/lib/containerd", "/var/lib/containers"]',
+    ),
+)
 # What systemd and a dockerd below it need; --privileged and SYS_RESOURCE are refused on some machines. By the
 # docker command, for the SDK can't say systempaths=unconfined.
-_FLAGS = """
+MACHINE_FLAGS = """
 --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --cap-add SYS_NICE --cap-add SYS_TTY_CONFIG
 --cap-add DAC_READ_SEARCH --cap-add IPC_LOCK --cap-add SYS_BOOT
 --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined
@@ -76,10 +67,6 @@ from regsetup.__main__ import main
 
 raise SystemExit(main())
 """
-_IMAGE_SETTINGS = [
-    'CMD ["/sbin/init"]',
-    'VOLUME ["/var/lib/docker", "/var/lib/containerd", "/var/lib/containers"]',
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,60 +168,9 @@ class HostFactory:
         identity = ["--name", f"{self.mark}-{name}", "--hostname", name]
         network = ["--network", str(self.network.name), "--network-alias", name]
         done = clients.run(
-            [need("docker"), "run", "-d", *shlex.split(_FLAGS), *identity, *network, self.image]
+            [need("docker"), "run", "-d", *shlex.split(MACHINE_FLAGS), *identity, *network, self.image]
         ).ok()
         container = self.client.containers.get(done.out.strip())
         host = Host(container, name)
         host.wait_until_up()
         return host
-
-
-def ensure_host_image(client: docker.DockerClient) -> str:
-    """Return the tag of the hosts' image; make it, from the cache or from Debian's packages, if need be."""
-    recipe = json.dumps([_BASE, _SETTLE, _IMAGE_SETTINGS])
-    tag = f"regsetup-test/host:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    cache = Path(os.environ.get("REGSETUP_TEST_CACHE") or Path.home() / ".cache/regsetup-tests")
-    cache.mkdir(parents=True, exist_ok=True)
-    packed = cache / f"{tag.replace('/', '-').replace(':', '-')}.tar.gz"
-    with _locked(cache / "lock"):
-        if _has(client, tag):
-            return tag
-        if not packed.exists():
-            _make_root(packed)
-        settings = [word for setting in _IMAGE_SETTINGS for word in ("--change", setting)]
-        clients.run([need("docker"), "import", *settings, str(packed), tag], timeout=600).ok()
-    return tag
-
-
-def _make_root(packed: Path) -> None:
-    """Fill ``packed`` with a Debian root file system; it appears under its name only when it is whole."""
-    if os.geteuid() != 0:
-        missing("debootstrap needs root")
-    debootstrap = need("debootstrap")
-    root = Path(tempfile.mkdtemp(prefix="rth", dir=packed.parent))
-    root.chmod(0o755)
-    half = packed.with_suffix(".half")
-    include = f"--include={','.join(_BASE.split())}"
-    try:
-        clients.run([debootstrap, "--variant=minbase", include, "bookworm", str(root)], timeout=1200).ok()
-        clients.run(["chroot", str(root), "/bin/sh", "-ec", _SETTLE], timeout=1200).ok()
-        clients.run(["tar", "-C", str(root), "-I", "gzip -1", "-cf", str(half), "."], timeout=600).ok()
-        half.rename(packed)
-    finally:
-        shutil.rmtree(root)
-        half.unlink(missing_ok=True)
-
-
-def _has(client: docker.DockerClient, tag: str) -> bool:
-    try:
-        client.images.get(tag)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

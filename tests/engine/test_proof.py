@@ -30,6 +30,8 @@ from regsetup.trust.refusals import (
     UnknownAuthority,
     Unreachable,
 )
+from tests.bed.newer import NEWER, start_newer_engine
+from tests.bed.roots import ensure_root_image
 from tests.bed.run import RUN, free_port, lan_address
 
 if TYPE_CHECKING:
@@ -213,6 +215,36 @@ def test_a_registry_that_stores_nothing_is_explained_in_its_own_words(
     assert caught.value.code == "engine-refused"
     assert caught.value.cause is not None
     assert "405" in caught.value.cause
+
+
+@pytest.mark.hosts
+@pytest.mark.slow
+@pytest.mark.parametrize("containerd", [False, True], ids=["graph-driver", "containerd-image-store"])
+def test_it_holds_on_a_newer_engine_and_leaves_nothing_there(
+    engine: docker.DockerClient,
+    registry_process: StartRegistry,
+    htpasswd: Path,
+    unique_name: str,
+    containerd: bool,
+) -> None:
+    registry = registry_process(host=lan_address(), htpasswd=htpasswd)
+    image = ensure_root_image(engine, NEWER)
+    settings = {
+        "insecure-registries": [registry.address],
+        "features": {"containerd-snapshotter": containerd},
+    }
+    newer = start_newer_engine(engine, image, unique_name, settings)
+    client = newer.client()
+    try:
+        assert int(client.version()["Version"].partition(".")[0]) >= 26
+        prove_engine(client, registry.address, ALICE, repository=REPOSITORY)
+        assert client.images.list(all=True) == []
+        with pytest.raises(EngineUnauthorized):
+            prove_engine(client, registry.address, None, repository=REPOSITORY)
+        assert client.images.list(all=True) == []
+    finally:
+        client.close()
+        newer.remove()
 
 
 _PROOF_TAG = re.compile(rb"(?<=/manifests/)proof-[0-9a-f]{8}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bed.engine import remove_marked
-from tests.bed.hosts import Host, HostFactory, ensure_host_image, regsetup_packages
+from tests.bed.hosts import HOST, Host, HostFactory, regsetup_packages
+from tests.bed.roots import ensure_root_image
 from tests.bed.run import unique
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def host_image(engine: docker.DockerClient) -> str:
     """The image that hosts are made of; the first run on a machine takes minutes to make it."""
-    return ensure_host_image(engine)
+    return ensure_root_image(engine, HOST)
 
 
 @pytest.fixture(scope="session")
