@@ -183,7 +183,7 @@ class Proof:
             return f"no {repository} in the catalog"
         if tags or self._cleanup:
             raise self._failed(f"still lists {repository}")
-        return f"no tag of {repository}; its name stays in the catalog, storage is not on this machine"
+        return f"no tag of {repository}; its name may stay in the catalog, storage is not on this machine"
 
     def _failed(self, what: str) -> ProofFailed:
         return ProofFailed(self._endpoint.address, what)

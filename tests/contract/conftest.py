@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bed.run import free_port
+from tests.contract.both import REGISTRIES, Serve
 from tests.contract.runtimes import SYSTEMD, Bench, embedded
 
 if TYPE_CHECKING:
@@ -23,3 +24,12 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> I
     yield made
     made.open().discard_aside()
     made.open().remove()
+
+
+@pytest.fixture(params=REGISTRIES)
+def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
+    """Start registries of each kind: ``serve(htpasswd=..., certificate=...)``."""
+    made = Serve(request.param, tmp_path, [])
+    yield made
+    for served in made.started:
+        served.stop()

@@ -22,6 +22,7 @@ from regsetup.client import (
     Unauthorized,
     UnexpectedAnswer,
     Unreachable,
+    Unsupported,
 )
 from regsetup.reference import BadReference, Digest
 from regsetup.secret import Secret
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bed.registry import RegistryProcess
-
-    Start = Callable[..., RegistryProcess]
+    from tests.contract.both import Serve, Served
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+SIGNATURE = "application/x-signature"
 ALICE = Credentials("alice", Secret("alice's pässword"))
 
 
@@ -47,8 +49,8 @@ def users(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(registry_process: Start) -> Iterator[RegistryClient]:
-    with RegistryClient(Endpoint(registry_process().url)) as made:
+def client(serve: Serve) -> Iterator[RegistryClient]:
+    with RegistryClient(Endpoint(serve().url)) as made:
         yield made
 
 
@@ -75,7 +77,7 @@ def image(client: RegistryClient, repository: str = "team/app", *, layer: bytes 
     ).encode()
 
 
-def uploaded(running: RegistryProcess, repository: str) -> list[Path]:
+def uploaded(running: Served, repository: str) -> list[Path]:
     """The bytes of unfinished uploads; a cancel leaves registry:2's hash states to its purging."""
     return list((running.data / "docker/registry/v2/repositories" / repository / "_uploads").rglob("data"))
 
@@ -127,20 +129,20 @@ def test_content_of_another_digest_is_refused(client: RegistryClient) -> None:
     assert client.head_blob("a", Digest.of(b"content")) is None
 
 
-def test_chunks_that_fail_half_way_leave_no_upload(registry_process: Start) -> None:
+def test_chunks_that_fail_half_way_leave_no_upload(serve: Serve) -> None:
     def failing() -> Iterator[bytes]:
         yield b"first"
         raise ZeroDivisionError
 
-    running = registry_process()
+    running = serve()
     with RegistryClient(Endpoint(running.url)) as client:
         with pytest.raises(ZeroDivisionError):
             client.put_blob_chunks("a", failing())
         assert uploaded(running, "a") == []
 
 
-def test_a_blob_is_mounted_or_has_to_be_uploaded(registry_process: Start) -> None:
-    running = registry_process()
+def test_a_blob_is_mounted_or_has_to_be_uploaded(serve: Serve) -> None:
+    running = serve()
     with RegistryClient(Endpoint(running.url)) as client:
         digest = client.put_blob("from/here", b"content")
         assert client.mount_blob("to/there", digest, "from/here")
@@ -204,36 +206,34 @@ def test_a_repository_without_tags_has_none(client: RegistryClient) -> None:
     assert list(client.tags("a")) == []
 
 
-def test_referrers_are_read_from_the_fallback_tag_where_there_is_no_api(
-    client: RegistryClient,
-) -> None:
+def test_referrers_are_found_by_the_api_or_by_the_fallback_tag(client: RegistryClient) -> None:
     subject = client.put_manifest("a", "1", image(client, "a"), OCI)
     assert client.referrers("a", subject) == ()
-    entry = {
-        "mediaType": OCI,
-        "digest": str(subject),
-        "size": 7,
-        "artifactType": "application/x-signature",
-        "annotations": {"k": "v"},
-    }
-    index_type = "application/vnd.oci.image.index.v1+json"
-    index = {"schemaVersion": 2, "mediaType": index_type, "manifests": [entry]}
-    client.put_manifest("a", f"sha256-{subject.hex}", json.dumps(index).encode(), index_type)
-    (found,) = client.referrers("a", subject, "application/x-signature")
-    assert (found.digest, found.size, found.annotations) == (subject, 7, {"k": "v"})
+    entry = {"mediaType": OCI, "digest": str(subject), "size": len(image(client, "a"))}
+    signature = json.loads(image(client, "a", layer=b"signature"))
+    signature |= {"artifactType": SIGNATURE, "subject": entry, "annotations": {"k": "v"}}
+    content = json.dumps(signature).encode()
+    digest = client.put_manifest("a", Digest.of(content), content, OCI)
+    described = {"mediaType": OCI, "digest": str(digest), "size": len(content)}
+    described |= {"artifactType": SIGNATURE, "annotations": {"k": "v"}}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]}
+    client.put_manifest("a", f"sha256-{subject.hex}", json.dumps(index).encode(), INDEX)
+    (found,) = client.referrers("a", subject, SIGNATURE)
+    assert (found.digest, found.size, found.annotations) == (digest, len(content), {"k": "v"})
+    assert client.referrers("a", subject) == (found,)
     assert client.referrers("a", subject, "application/x-sbom") == ()
 
 
-def test_the_right_password_enters_and_stays_entered(registry_process: Start, users: Path) -> None:
-    running = registry_process(htpasswd=users)
+def test_the_right_password_enters_and_stays_entered(serve: Serve, users: Path) -> None:
+    running = serve(htpasswd=users)
     with RegistryClient(Endpoint(running.url, credentials=ALICE)) as client:
         assert client.ping().status == 200
         digest = client.put_blob("a", b"x" * 100_000)
         assert len(b"".join(client.get_blob("a", digest))) == 100_000
 
 
-def test_an_upload_as_first_request_is_challenged_and_goes_on(registry_process: Start, users: Path) -> None:
-    running = registry_process(htpasswd=users)
+def test_an_upload_as_first_request_is_challenged_and_goes_on(serve: Serve, users: Path) -> None:
+    running = serve(htpasswd=users)
     with RegistryClient(Endpoint(running.url, credentials=ALICE)) as client:
         assert client.put_blob_chunks("a", [b"one", b"two"]) == Digest.of(b"onetwo")
 
@@ -247,9 +247,9 @@ def test_an_upload_as_first_request_is_challenged_and_goes_on(registry_process: 
     ],
 )
 def test_nobody_and_the_wrong_password_stay_outside(
-    registry_process: Start, users: Path, credentials: Credentials | None, message: str
+    serve: Serve, users: Path, credentials: Credentials | None, message: str
 ) -> None:
-    running = registry_process(htpasswd=users)
+    running = serve(htpasswd=users)
     with RegistryClient(Endpoint(running.url, credentials=credentials)) as client:
         assert client.ping().status == 401
         with pytest.raises(Unauthorized, match=message) as caught:
@@ -258,12 +258,14 @@ def test_nobody_and_the_wrong_password_stay_outside(
         assert "wrong" not in str(caught.value.as_dict()).replace("wrong password", "")
 
 
-def test_deletes_that_are_off_are_explained(registry_process: Start, tmp_path: Path) -> None:
+def test_deletes_that_are_off_are_explained(
+    registry_process: Callable[..., RegistryProcess], tmp_path: Path
+) -> None:
     storage = {"filesystem": {"rootdirectory": str(tmp_path / "data")}}
     running = registry_process(settings={"storage": storage})
     with RegistryClient(Endpoint(running.url)) as client:
         digest = client.put_blob("a", b"content")
-        with pytest.raises(RegistryError) as caught:
+        with pytest.raises(Unsupported) as caught:
             client.delete_blob("a", digest)
         assert caught.value.code == "unsupported"
 

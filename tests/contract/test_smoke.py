@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.bed.liar import Request
     from tests.bed.registry import RegistryProcess
+    from tests.contract.both import Serve, Served
 
     Start = Callable[..., RegistryProcess]
 
@@ -58,15 +59,13 @@ def files(data: Path) -> set[str]:
     return {str(path.relative_to(data)) for path in data.rglob("*")}
 
 
-def catalog(running: RegistryProcess, credentials: Credentials | None = None) -> list[str]:
+def catalog(running: Served | RegistryProcess, credentials: Credentials | None = None) -> list[str]:
     with RegistryClient(Endpoint(running.url, credentials=credentials)) as client:
         return list(client.catalog())
 
 
-def test_a_registry_with_users_holds_every_check_and_nothing_is_left(
-    registry_process: Start, users: Path
-) -> None:
-    running = registry_process(htpasswd=users)
+def test_a_registry_with_users_holds_every_check_and_nothing_is_left(serve: Serve, users: Path) -> None:
+    running = serve(htpasswd=users)
     seen: list[Check] = []
     checks = prove(
         Endpoint(running.url, credentials=ALICE),
@@ -84,8 +83,8 @@ def test_a_registry_with_users_holds_every_check_and_nothing_is_left(
         client.put_blob("a", b"the registry still works")
 
 
-def test_an_open_registry_that_should_be_open_holds(registry_process: Start) -> None:
-    running = registry_process()
+def test_an_open_registry_that_should_be_open_holds(serve: Serve) -> None:
+    running = serve()
     checks = prove(Endpoint(running.url), expects_auth=False, cleanup=functools.partial(forget, running.data))
     skipped = dict.fromkeys(NAMES[1:4], Outcome.SKIPPED)
     assert outcomes(checks) == dict.fromkeys(NAMES, Outcome.OK) | skipped
@@ -93,8 +92,8 @@ def test_an_open_registry_that_should_be_open_holds(registry_process: Start) -> 
     assert {check.detail for check in checks[1:4]} == {"it has no users"}
 
 
-def test_an_open_registry_that_should_be_closed_fails(registry_process: Start) -> None:
-    running = registry_process()
+def test_an_open_registry_that_should_be_closed_fails(serve: Serve) -> None:
+    running = serve()
     checks = prove(Endpoint(running.url, credentials=ALICE), expects_auth=True)
     ended = outcomes(checks)
     assert (ended["anonymous-refused"], ended["wrong-password-refused"]) == (Outcome.FAILED, Outcome.FAILED)
@@ -105,10 +104,8 @@ def test_an_open_registry_that_should_be_closed_fails(registry_process: Start) -
     assert error.cause == "GET /v2/ without a password answers 200, not 401"
 
 
-def test_a_wrong_password_fails_the_login_and_what_builds_on_it_is_not_run(
-    registry_process: Start, users: Path
-) -> None:
-    running = registry_process(htpasswd=users)
+def test_a_wrong_password_fails_the_login_and_what_builds_on_it_is_not_run(serve: Serve, users: Path) -> None:
+    running = serve(htpasswd=users)
     wrong = Credentials("alice", Secret("falsch"))
     checks = prove(Endpoint(running.url, credentials=wrong), expects_auth=True)
     ended = outcomes(checks)
@@ -120,8 +117,8 @@ def test_a_wrong_password_fails_the_login_and_what_builds_on_it_is_not_run(
     assert "falsch" not in json.dumps([check.as_dict() for check in checks])
 
 
-def test_without_a_password_the_rest_is_skipped_with_the_reason(registry_process: Start, users: Path) -> None:
-    running = registry_process(htpasswd=users)
+def test_without_a_password_the_rest_is_skipped_with_the_reason(serve: Serve, users: Path) -> None:
+    running = serve(htpasswd=users)
     checks = prove(Endpoint(running.url), expects_auth=True)
     ended = outcomes(checks)
     assert [ended[name] for name in NAMES[:3]] == [Outcome.OK] * 3
@@ -132,8 +129,8 @@ def test_without_a_password_the_rest_is_skipped_with_the_reason(registry_process
     assert not checks[4].ok
 
 
-def test_users_where_none_are_expected_fail_the_push(registry_process: Start, users: Path) -> None:
-    checks = prove(Endpoint(registry_process(htpasswd=users).url), expects_auth=False)
+def test_users_where_none_are_expected_fail_the_push(serve: Serve, users: Path) -> None:
+    checks = prove(Endpoint(serve(htpasswd=users).url), expects_auth=False)
     assert outcomes(checks)["push"] is Outcome.FAILED
     assert checks[4].error is not None
     assert checks[4].error.code == "unauthorized"
@@ -151,14 +148,13 @@ def test_where_nothing_answers_only_the_first_check_is_run() -> None:
     }
 
 
-def test_storage_that_is_elsewhere_keeps_the_name_and_no_content(registry_process: Start) -> None:
-    running = registry_process()
+def test_storage_that_is_elsewhere_keeps_the_name_and_no_content(serve: Serve) -> None:
+    running = serve()
     checks = prove(Endpoint(running.url), expects_auth=False)
     assert checks[-1].ok
-    assert "its name stays in the catalog" in checks[-1].detail
-    (name,) = catalog(running)
+    assert "its name may stay in the catalog" in checks[-1].detail
     with RegistryClient(Endpoint(running.url)) as client:
-        assert list(client.tags(name)) == []
+        assert [list(client.tags(name)) for name in client.catalog()] in ([], [[]])
 
 
 def test_deletes_that_are_off_fail_and_what_was_pushed_is_removed_on_disk(
@@ -190,8 +186,8 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("after", NAMES)
-def test_interrupted_after_any_check_nothing_is_left(registry_process: Start, after: str) -> None:
-    running = registry_process()
+def test_interrupted_after_any_check_nothing_is_left(serve: Serve, after: str) -> None:
+    running = serve()
 
     def interrupt(check: Check) -> None:
         if check.name == after:
@@ -348,8 +344,8 @@ def test_a_delete_that_deletes_nothing_fails() -> None:
     assert (ended["delete"], ended["nothing-left"]) == (Outcome.FAILED, Outcome.FAILED)
 
 
-def test_a_cleanup_that_fails_is_a_failed_check(registry_process: Start, tmp_path: Path) -> None:
-    running = registry_process()
+def test_a_cleanup_that_fails_is_a_failed_check(serve: Serve, tmp_path: Path) -> None:
+    running = serve()
     (tmp_path / "file").write_text("")
     checks = prove(
         Endpoint(running.url), expects_auth=False, cleanup=functools.partial(forget, tmp_path / "file")
@@ -359,10 +355,10 @@ def test_a_cleanup_that_fails_is_a_failed_check(registry_process: Start, tmp_pat
     assert checks[-1].error.code == "not-cleaned"
 
 
-def test_a_cleanup_that_cleans_elsewhere_is_noticed(registry_process: Start, tmp_path: Path) -> None:
+def test_a_cleanup_that_cleans_elsewhere_is_noticed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     checks = prove(
-        Endpoint(registry_process().url),
+        Endpoint(serve().url),
         expects_auth=False,
         cleanup=functools.partial(forget, tmp_path / "elsewhere"),
     )
