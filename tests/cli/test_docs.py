@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,7 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
         "HOME": str(home),
         "REGSETUP_HOME": str(home / "regsetup"),
         "DOCKER_CONFIG": str(home / ".docker"),
+        "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
         "COLUMNS": "80",
         "NO_COLOR": "1",
         **more,
@@ -91,9 +94,16 @@ def _command(words: list[str]) -> tuple[str, ...]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A home and a working directory; what the commands left running is ended."""
+    """A home and a working directory; podman's storage is its own; what was left running is ended."""
+    state = Path(tempfile.mkdtemp(prefix="rtp", dir="/tmp"))  # podman takes no longer path
+    (tmp_path / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\nrunroot = "{state}/run"\ngraphroot = "{state}/graph"\n'
+    )
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text("{}")  # podman refuses DOCKER_CONFIG without it
     yield tmp_path
     end_marked(str(tmp_path))
+    shutil.rmtree(state)
 
 
 def _run_all(file: str, place: Path, env: dict[str, str]) -> None:
