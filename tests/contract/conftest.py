@@ -8,7 +8,7 @@ import pytest
 
 from tests.bed.run import free_port
 from tests.contract.both import REGISTRIES, Serve
-from tests.contract.runtimes import SYSTEMD, Bench, embedded
+from tests.contract.runtimes import SYSTEMD, Bench, docker, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 BACKENDS = ["detached", "systemd"] if SYSTEMD else ["detached"]  # tests/hosts runs these where systemd runs
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[*BACKENDS, pytest.param("docker", marks=pytest.mark.engine)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, unique_name: str) -> Iterator[Bench]:
     """One registry on each back end; whatever it left is removed."""
-    made = embedded(tmp_path, unique_name, free_port(), detached=request.param == "detached")
+    if request.param == "docker":
+        image = request.getfixturevalue("registry_image")
+        made = docker(tmp_path, unique_name, free_port(), image)
+    else:
+        made = embedded(tmp_path, unique_name, free_port(), detached=request.param == "detached")
     yield made
     made.open().discard_aside()
     made.open().remove()
+    made.close()
 
 
 @pytest.fixture(params=REGISTRIES)

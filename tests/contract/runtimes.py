@@ -1,9 +1,8 @@
-"""What the contract of ``Runtime`` is tested with: one registry per back end, and how to make it ill."""
+"""What the contract of ``Runtime`` is tested with: one registry per back end."""
 
 from __future__ import annotations
 
 import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from regsetup.backends.embedded import EmbeddedRuntime
 from regsetup.backends.systemd import Scope
 from regsetup.deployment import Deployment, Directory, Paths, RestartPolicy
+from regsetup.templating import render
 from tests.bed.run import wait_for
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from regsetup.backends.base import Runtime
 
-STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
 SYSTEMD = Scope("any.service", user=os.geteuid() != 0).runs()
 
 
@@ -37,6 +36,7 @@ class Bench:
     ill: Deployment
     data: Path
     paths: Paths
+    close: Callable[[], None] = lambda: None
 
     def up(self, wanted: Deployment | None = None) -> None:
         """Create it, start it, and wait until it answers."""
@@ -72,18 +72,39 @@ class Bench:
 
 
 def embedded(place: Path, name: str, port: int, *, detached: bool) -> Bench:
-    """Make a bench for the bundled registry's service, with a stand-in for the registry itself."""
+    """Make a bench for the bundled registry; made for users it ends at once, for there are none."""
     paths = Paths(place / "home", name)
-    data, bad = place / "data", place / "bad"
-    for directory in (paths.root, data, bad):
+    data = place / "data"
+    for directory in (paths.root, data):
         directory.mkdir(parents=True, exist_ok=True)
-    (bad / ".ill").touch()
     machine = place / "no-systemd" if detached else Path("/")
     wanted = Deployment(name=name, storage=Directory(data), port=port)
     return Bench(
-        open=lambda: EmbeddedRuntime(paths, command=STANDIN, machine=machine),
+        open=lambda: EmbeddedRuntime(paths, machine=machine),
         wanted=wanted,
-        ill=replace(wanted, storage=Directory(bad)),
+        ill=replace(wanted, auth=True),
         data=data,
         paths=paths,
+    )
+
+
+def docker(place: Path, name: str, port: int, image: str) -> Bench:
+    """Make a bench for the container; with a log level that does not exist the registry ends at once."""
+    from regsetup.backends.docker import DockerRuntime
+    from regsetup.backends.engine import connect
+
+    paths, data = Paths(place / "home", name), place / "data"
+    for directory in (paths.root, data):
+        directory.mkdir(parents=True)
+    wanted = Deployment(name=name, storage=Directory(data), port=port, image=image)
+    config = {"name": name, "listen": str(wanted.listen), "http_secret": "s", "tls": False}
+    paths.config.write_text(render("config.yml.j2", config | {"realm": None, "mirror_of": None}))
+    engine = connect()
+    return Bench(
+        open=lambda: DockerRuntime(engine, paths),
+        wanted=wanted,
+        ill=replace(wanted, env=(("REGISTRY_LOG_LEVEL", "deafening"),)),
+        data=data,
+        paths=paths,
+        close=engine.client.close,
     )
