@@ -247,8 +247,12 @@ class DockerRuntime:
         if container is None:
             return
         with translated():
+            stream = container.logs(stream=True, follow=follow, tail="all" if tail is None else tail)
+        # docker 7.1: the stream's close() ends the connection, but its response keeps the socket open.
+        response = stream._response  # type: ignore[attr-defined]  # noqa: SLF001
+        with translated(), contextlib.closing(response), contextlib.closing(stream):
             rest = b""
-            for chunk in container.logs(stream=True, follow=follow, tail="all" if tail is None else tail):
+            for chunk in stream:
                 *whole, rest = (rest + chunk).split(b"\n")
                 for line in whole:
                     yield line.decode(errors="replace").rstrip("\r")

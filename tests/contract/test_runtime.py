@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -167,4 +168,6 @@ def test_logs_follow_what_is_written_later(bench: Bench) -> None:
         bench.answers()  # a request, which is logged
         listener.join(timeout=0.2)
     assert not listener.is_alive()
+    assert isinstance(following, Generator)
+    following.close()  # what Ctrl-C does; nothing stays open behind it
     assert len(heard) == 1
