@@ -135,6 +135,11 @@ def _not_overruled(saved: Mapping[str, Given], given: Mapping[str, Given]) -> di
     return {key: one for key, one in saved.items() if key not in gone}
 
 
+def remembers(paths: Paths, key: str) -> bool:
+    """Tell whether the last ``up`` was told this setting explicitly."""
+    return paths.deployment.is_file() and key in from_file(paths.deployment, origin=_LAST_UP)
+
+
 def from_flags(flags: Mapping[str, object], cwd: Path) -> dict[str, Given]:
     """Take the flags that were given."""
     found = {}

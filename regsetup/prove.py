@@ -12,12 +12,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from regsetup.auth.htpasswd import Cost, Htpasswd, generate_password, hash_password
+from regsetup import users
 from regsetup.backends.engine import connect
 from regsetup.client import Credentials, RegistryClient, RegistryError
 from regsetup.deployment import Directory, is_loopback
 from regsetup.errors import RegsetupError
-from regsetup.host.files import locked, write_atomic
 from regsetup.probe import endpoint
 from regsetup.reference import Digest
 from regsetup.smoke import Check, Outcome, forget, prove
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 PROOF_USER = "regsetup-check"
 LIVE_TIMEOUT = 5.0  # seconds for a changed htpasswd to be read again
+_POLL = 0.05  # seconds between two questions
 
 
 def prove_here(
@@ -65,20 +65,9 @@ def _credentials(wanted: Deployment, paths: Paths) -> Iterator[Credentials | Non
     if not wanted.auth:
         yield None
         return
-    credentials = Credentials(PROOF_USER, generate_password())
-    hashed = hash_password(credentials.password, Cost.FAST)
-    _edit(paths, lambda users: users.with_user(PROOF_USER, hashed))
-    try:
+    with users.temporary(paths.htpasswd, PROOF_USER) as credentials:
         _wait_until_live(endpoint(wanted, paths, credentials))
         yield credentials
-    finally:
-        _edit(paths, lambda users: users.without_user(PROOF_USER))
-
-
-def _edit(paths: Paths, change: Callable[[Htpasswd], Htpasswd]) -> None:
-    with locked(paths.auth / ".htpasswd.lock"):
-        users = Htpasswd.parse(paths.htpasswd.read_text(encoding="utf-8"))
-        write_atomic(paths.htpasswd, str(change(users)), mode=0o600)
 
 
 def _wait_until_live(where: Endpoint) -> None:
@@ -86,7 +75,7 @@ def _wait_until_live(where: Endpoint) -> None:
     deadline = time.monotonic() + LIVE_TIMEOUT
     with RegistryClient(where) as client, contextlib.suppress(RegistryError):
         while client.ping().status != 200 and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(_POLL)
 
 
 def _local_data(wanted: Deployment, choice: Choice) -> Path | None:

@@ -266,6 +266,8 @@ def _user_data(done: Deployed) -> list[dict[str, str]]:
 
 
 def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
+    from regsetup.smoke import Outcome
+
     wanted, choice = done.survey.wanted, done.survey.choice
     held = sum(one.ok for one in checks)
     runs = f"{choice.runtime.kind} {wanted.name}"
@@ -278,7 +280,9 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
     ]
     if checks:
         total = sum(one.seconds for one in checks)
-        lines.append(f"  proven    {held} of {len(checks)} checks hold, {total:.1f} s")
+        skipped = sum(one.outcome is Outcome.SKIPPED for one in checks)
+        rest = f", {skipped} make no sense here" if skipped else ""
+        lines.append(f"  proven    {held} of {len(checks) - skipped} checks hold in {total:.1f} s{rest}")
     for user in _user_data(done):
         shown = f", password {user['password']} (shown once)" if "password" in user else ""
         lines.append(f"  user      {user['name']}{shown}")
