@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from regsetup import state as states
-from regsetup.auth.htpasswd import Htpasswd, hash_password
+from regsetup import users
+from regsetup.auth.htpasswd import hash_password
 from regsetup.certify import certificate_files, install
 from regsetup.deployment import Directory, Tls
 from regsetup.errors import RegsetupError
@@ -224,9 +225,9 @@ class Executor:
         """Add a user to htpasswd; other lines stay as they are."""
         password = self.passwords[step.target]
         path = self.survey.paths.htpasswd
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        users = Htpasswd.parse(text).with_user(step.target, hash_password(password.secret, password.cost))
-        return self._write(path, str(users), 0o600)
+        hashed = hash_password(password.secret, password.cost)
+        changed = users.read(path).with_user(step.target, hashed)
+        return self._write(path, str(changed), users.MODE)
 
     def certify(self, _step: Step) -> Callable[[], None]:
         """Make or copy the certificate; the one before stays until the new one has answered."""

@@ -5,7 +5,7 @@ Knows no terminal: passwords come from a callback, progress goes to a reporter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regsetup import state as states
@@ -93,9 +93,9 @@ def deploy(
 
 def _state(found: Survey, paths: Paths, made: list[Path]) -> State:
     engine = found.choice.engine
-    state = states.read(paths.state) or State.new(
-        paths.name, found.choice.runtime.backend, engine.address if engine else None
-    )
+    new = State.new(paths.name, found.choice.runtime.backend, engine.address if engine else None)
+    before = states.read(paths.state)
+    state = replace(before, backend=new.backend, engine=new.engine) if before else new
     for directory in reversed(made):
         state = state.with_entry(Kind.DIRECTORY, str(directory))
     return state

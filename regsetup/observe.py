@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from regsetup.auth.htpasswd import Htpasswd
+from regsetup import settings, storage, users
 from regsetup.certify import why_install
 from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
 from regsetup.host import ports
@@ -71,6 +71,8 @@ def survey(
         one and one.running and one.published == (wanted.bind, wanted.port) for one in (current, aside)
     ):
         _refuse_taken_port(wanted, choice, (paths.name, f"{paths.name}.regsetup-aside"))
+    if isinstance(wanted.storage, Directory) and current is None:
+        storage.require_free(wanted.storage.path)
     secret = read_http_secret(paths) or Secret(secrets.token_hex(SECRET_BYTES))
     texts = _texts(wanted, wished, choice, paths, secret)
     goal = Goal(
@@ -104,10 +106,7 @@ def sha256(text: str) -> str:
 
 def read_users(paths: Paths) -> tuple[str, ...] | None:
     """Return the names in htpasswd, None if there is no such file."""
-    try:
-        return Htpasswd.parse(paths.htpasswd.read_text(encoding="utf-8")).users
-    except FileNotFoundError:
-        return None
+    return users.read(paths.htpasswd).users if paths.htpasswd.exists() else None
 
 
 def read_http_secret(paths: Paths) -> Secret | None:
@@ -130,14 +129,12 @@ def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deplo
 
 
 def _taken_over(
-    wanted: Deployment, wished: Mapping[str, object], storage: str | None, paths: Paths
+    wanted: Deployment, wished: Mapping[str, object], images: str | None, paths: Paths
 ) -> Deployment:
     """With ``--adopt`` the images of the old container stay in use, unless ``--data`` says otherwise."""
-    if storage is None or "data" in wished:
+    if images is None or "data" in wished:
         return wanted
-    from regsetup.settings import storage as read_storage
-
-    return replace(wanted, storage=read_storage(storage, paths.root))
+    return replace(wanted, storage=settings.storage(images, paths.root))
 
 
 def _refuse_taken_port(wanted: Deployment, choice: Choice, ours: tuple[str, ...]) -> None:

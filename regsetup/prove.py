@@ -84,8 +84,7 @@ def _local_data(wanted: Deployment, choice: Choice) -> Path | None:
         return wanted.storage.path
     from regsetup.backends import volumes
 
-    place = volumes.mountpoint(choice.docker(), wanted.storage.name)
-    return place if place and place.is_dir() else None
+    return volumes.mountpoint(choice.docker(), wanted.storage.name)
 
 
 def _through_engine(wanted: Deployment, choice: Choice, where: Endpoint, data: Path | None) -> Check:

@@ -126,6 +126,18 @@ def look(path: Path) -> Facts:
     )
 
 
+def require_free(path: Path) -> None:
+    """Refuse a directory for a registry's data that holds other things; dot files and lost+found may stay.
+
+    Raises:
+        NotARegistry: names what lies there.
+    """
+    if _is_directory(path):
+        foreign = tuple(name for name in _foreign(path) or () if name != "lost+found")
+        if foreign:
+            raise NotARegistry(path, foreign)
+
+
 def purge(path: Path) -> None:
     """Delete a registry's data directory; one that is gone already is fine.
 

@@ -73,12 +73,19 @@ def look(paths: Paths) -> Removal:
     choice = reopen(paths, state)
     things = tuple(f"{kind} {target}" for kind in _RUNTIME for target in state.of(kind))
     stored = [_directory(Path(target)) for target in state.of(Kind.STORAGE) if Path(target).is_dir()]
-    stored += [Stored(f"volume:{name}", None) for name in state.of(Kind.VOLUME)]
+    stored += [_volume(choice, name) for name in state.of(Kind.VOLUME)]
     return Removal(state, choice, things, tuple(stored))
 
 
 def _directory(path: Path) -> Stored:
     return Stored(str(path), storage.look(path).size)
+
+
+def _volume(choice: Choice, name: str) -> Stored:
+    from regsetup.backends import volumes
+
+    place = volumes.mountpoint(choice.docker(), name)
+    return Stored(f"volume:{name}", storage.look(place).size if place else None)
 
 
 def check_purge(removal: Removal) -> None:

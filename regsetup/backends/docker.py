@@ -113,7 +113,6 @@ class DockerRuntime:
             api.create_container(
                 wanted.image,
                 name=self.paths.name,
-                hostname=wanted.name if wanted.name.replace("-", "").isalnum() else None,
                 user=self._user(wanted),
                 ports=[(wanted.listen.port, "tcp")],
                 environment={"REGISTRY_HTTP_ADDR": str(wanted.listen), **dict(wanted.env)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,12 @@ def remove(engine: Engine, name: str) -> None:
 
 
 def mountpoint(engine: Engine, name: str) -> Path | None:
-    """Return where the volume lies on this machine, None if its driver keeps it elsewhere."""
+    """Return where the volume lies on this machine; None if it is elsewhere, gone, or not ours to enter."""
+    from docker.errors import NotFound
+
     with translated():
-        place = engine.client.volumes.get(name).attrs.get("Mountpoint")
-    return Path(place) if place else None
+        try:
+            place = engine.client.volumes.get(name).attrs.get("Mountpoint")
+        except NotFound:
+            return None
+    return Path(place) if place and os.access(place, os.R_OK | os.X_OK) else None

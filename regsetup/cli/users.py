@@ -43,8 +43,8 @@ Cost = Annotated[
     CostName | None,
     typer.Option(
         "--cost",
-        help="Cost of the hash; registry:2 pays it at every request: fast 5 ms, standard 80 ms, strong 310 ms "
-        "(default: fast for a made-up password, standard for a chosen one).",
+        help="Cost of the hash, which registry:2 pays at every request: fast 5 ms, standard 80 ms, strong "
+        "310 ms (default: fast for a made-up password, standard for a chosen one).",
     ),
 ]
 

@@ -18,8 +18,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "secret", "reference"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset({"plan", "load", "settings", "host", "trust", "client", "templating"}),
-    frozenset({"backends", "certify", "state", "observe"}),
-    frozenset({"apply", "deploy", "probe", "prove", "smoke", "status", "teardown", "users"}),
+    frozenset({"backends", "certify", "state", "users"}),
+    frozenset({"observe"}),
+    frozenset({"apply", "deploy", "probe", "prove", "smoke", "status", "teardown"}),
     frozenset({"cli"}),
 )
 REGISTRY_MAY = frozenset({"registry", "errors", "secret", "reference", "auth"})
