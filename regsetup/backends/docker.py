@@ -7,17 +7,20 @@ is kept under the name ``NAME.regsetup-aside`` until the new one is healthy.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from regsetup.backends import images
 from regsetup.backends.engine import EngineError, translated
+from regsetup.certify import certificate_files
 from regsetup.deployment import Directory, Listen, Tls, Volume
 from regsetup.host.ports import PortInUse, free_port
 from regsetup.observed import Seen, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from docker.models.containers import Container
 
@@ -53,7 +56,11 @@ class DockerRuntime:
         self.probe_name = f"{paths.name}.regsetup-probe"
 
     def spec(self, wanted: Deployment) -> Spec:
-        """See ``Runtime.spec``; the image's id is part of it, so a newer image under the same tag counts."""
+        """See ``Runtime.spec``.
+
+        The ids of the image and of the certificate are part of it: a newer image under the same tag counts,
+        and so does a certificate that a run made before it was killed, for a registry reads it at start only.
+        """
         image = images.find(self.engine, wanted.image)
         settings = {
             "image": wanted.image,
@@ -69,6 +76,8 @@ class DockerRuntime:
             "mirror-of": wanted.mirror_of or "nothing",
             "files": str(self.paths.root),
         }
+        if wanted.tls is not Tls.OFF:
+            settings["certificate"] = _fingerprint(certificate_files(self.paths).certificate)
         settings |= {f"env {key}": value for key, value in wanted.env}
         return Spec(settings)
 
@@ -257,6 +266,12 @@ class DockerRuntime:
                     yield line.decode(errors="replace").rstrip("\r")
             if rest:
                 yield rest.decode(errors="replace")
+
+
+def _fingerprint(certificate: Path) -> str:
+    if not certificate.exists():
+        return "not here yet"
+    return hashlib.sha256(certificate.read_bytes()).hexdigest()[:12]
 
 
 def seen(attrs: dict[str, Any]) -> Seen:
