@@ -127,7 +127,7 @@ def read(path: Path) -> State | None:
         return State(raw["name"], raw["backend"], raw["engine"], raw["since"], ledger)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateDamaged(path, f"{type(error).__name__}: {error}") from error
 
 
