@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.bed.cli import Regsetup
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _ENGINE_FIXTURES = {"engine", "private_engine", "fresh_engine"}
 _skipped: list[str] = []
+
+# A property that takes 200 ms on a busy machine still holds; the suite's own time limit catches endless ones.
+hypothesis.settings.register_profile("regsetup", deadline=None)
+hypothesis.settings.load_profile("regsetup")
 
 
 def pytest_configure(config: pytest.Config) -> None:
