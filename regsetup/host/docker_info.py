@@ -31,6 +31,12 @@ def is_insecure(info: Info, address: str) -> bool:
     return any(ip in ipaddress.ip_network(network) for network in networks)
 
 
+def is_listed(info: Info, address: str) -> bool:
+    """Tell whether ``insecure-registries`` names ``host:port`` itself, not only a network around it."""
+    index = _registries(info).get("IndexConfigs", {}).get(address)
+    return index is not None and not index["Secure"]
+
+
 def mirrors(info: Info) -> tuple[str, ...]:
     """Return the registry mirrors in use, each with a slash at its end, as the engine writes them."""
     return tuple(_registries(info).get("Mirrors") or ())

@@ -1,0 +1,166 @@
+"""Makes a client trust a registry, takes it back, and tells how it stands: the same for every client."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from regsetup.trust.base import CannotTakeBack, Touched, read, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from regsetup.trust.base import Client, Edit, Ledger, Registry
+
+
+class State(Enum):
+    """How a client stands to the registry."""
+
+    TRUSTS = "trusts"
+    DIFFERS = "differs"
+    ABSENT = "not installed"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a client stands to the registry, and why."""
+
+    client: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What ``install`` or ``remove`` did to one client.
+
+    Attributes:
+        paths: the files changed; none means that nothing was to do.
+        notes: what is left for a person to do.
+    """
+
+    client: str
+    paths: tuple[Path, ...]
+    reason: str
+    notes: tuple[str, ...] = ()
+
+
+def install(client: Client, registry: Registry, ledger: Ledger) -> Done:
+    """Make ``client`` trust ``registry``; each file is in the ledger before it is written.
+
+    What an earlier install did for this address the other way (plain HTTP, then TLS) is taken back first.
+
+    Raises:
+        RegsetupError: see ``Client.plan``, ``apply`` and ``settle``.
+    """
+    other_way = [entry for entry in _own(client, registry.address, ledger) if entry.tls != registry.tls]
+    if other_way:
+        _take_back(client, other_way, ledger)
+    plan = client.plan(registry)
+    known = {entry.path: entry for entry in _own(client, registry.address, ledger)}
+    notes = list(plan.notes)
+    for edit in plan.needed:
+        ledger.note(_touched(client, registry, edit, known.get(edit.path)))
+        edit.path.parent.mkdir(parents=True, exist_ok=True)
+        notes += _said(client.apply(edit))
+    if plan.needed:
+        notes += _said(client.settle())
+    reason = "installed" if plan.needed else plan.reason or "it trusts the registry already"
+    return Done(client.name, tuple(edit.path for edit in plan.needed), reason, tuple(notes))
+
+
+def remove(client: Client, address: str, ledger: Ledger) -> Done:
+    """Take back what the ledger says of ``client`` and ``address``, the last first.
+
+    Raises:
+        CannotTakeBack: others have changed a file; it and those before it stay in the ledger.
+    """
+    entries = _own(client, address, ledger)
+    notes = _take_back(client, entries, ledger)
+    if entries:
+        notes += _said(client.settle())
+    reason = "removed" if entries else "nothing of ours was there"
+    return Done(client.name, tuple(entry.path for entry in reversed(entries)), reason, tuple(notes))
+
+
+def _own(client: Client, address: str, ledger: Ledger) -> list[Touched]:
+    return [entry for entry in ledger.entries() if (entry.client, entry.address) == (client.name, address)]
+
+
+def _take_back(client: Client, entries: Sequence[Touched], ledger: Ledger) -> list[str]:
+    notes: list[str] = []
+    for entry in reversed(entries):
+        with_us = read(entry.path)
+        notes += _said(client.take_back(entry))
+        _rebase(client, entry, with_us, ledger)
+        for directory in entry.directories:
+            with suppress(OSError):  # not empty: somebody else uses it by now
+                directory.rmdir()
+        ledger.forget(entry)
+    return notes
+
+
+def _rebase(client: Client, gone: Touched, with_us: bytes | None, ledger: Ledger) -> None:
+    """Bring the entries of other registries for the same file to what it is without ``gone``.
+
+    Else the last one to go would bring back what it found: a file with an entry that went before.
+    """
+    for entry in ledger.entries():
+        if (entry.client, entry.path) != (gone.client, gone.path) or entry.address == gone.address:
+            continue
+        rebased, now = entry, read(entry.path)
+        if with_us is not None and now is not None and sha256(with_us) == entry.after:
+            rebased = replace(rebased, after=sha256(now))
+        with suppress(CannotTakeBack):
+            rebased = replace(rebased, before=client.without_us(entry.before, gone))
+        ledger.note(rebased)
+
+
+def status(client: Client, registry: Registry) -> Status:
+    """Tell how ``client`` stands to ``registry`` by its files; only a push and a pull prove it."""
+    if not client.detect():
+        return Status(client.name, State.ABSENT, "")
+    needed = client.plan(registry).needed
+    if not needed:
+        return Status(client.name, State.TRUSTS, "")
+    what = ", ".join(f"{edit.path} {'differs' if edit.before else 'is missing'}" for edit in needed)
+    return Status(client.name, State.DIFFERS, what)
+
+
+def _touched(client: Client, registry: Registry, edit: Edit, known: Touched | None) -> Touched:
+    """Return the ledger entry of an edit.
+
+    At a second install ``before`` is what the file would be without the first: what we wrote ourselves is
+    no original, and what others changed meanwhile is theirs.
+    """
+    entry = Touched(
+        client=client.name,
+        address=registry.address,
+        path=edit.path,
+        before=edit.before,
+        after=sha256(edit.after),
+        tls=registry.tls,
+        added=edit.added,
+        directories=tuple(_missing_parents(edit.path)),
+    )
+    if known is None:
+        return entry
+    try:
+        before = client.without_us(edit.before, known)
+    except CannotTakeBack:
+        before = edit.before
+    return replace(entry, before=before, directories=known.directories or entry.directories)
+
+
+def _missing_parents(path: Path) -> Iterator[Path]:
+    for parent in path.parents:
+        if parent.exists():
+            return
+        yield parent
+
+
+def _said(note: str | None) -> list[str]:
+    return [note] if note else []

@@ -1,0 +1,211 @@
+"""Trust as real clients see it: each refuses before install, works after it, and refuses after remove."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from regsetup.auth.certificates import Names
+from regsetup.auth.x509 import new_ca, new_leaf
+from regsetup.backends.engine_probe import EngineProbe
+from regsetup.deployment import Daemon
+from regsetup.host.engine import find
+from regsetup.host.names import machine_names
+from regsetup.host.reload import Control
+from regsetup.trust.base import Registry
+from regsetup.trust.containerd import Containerd
+from regsetup.trust.docker import Docker
+from regsetup.trust.install import State, install, remove, status
+from regsetup.trust.podman import Podman
+from regsetup.trust.proof import prove_engine
+from regsetup.trust.refusals import PlainHttpRefused, UnknownAuthority
+from tests.bed.clients import Completed, run
+from tests.bed.ledger import MemoryLedger
+from tests.bed.run import missing, need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from regsetup.auth.certificates import KeyPair
+    from tests.bed.engine import PrivateEngine
+    from tests.bed.registry import RegistryProcess
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+PLAIN_HTTP = "server gave HTTP response to HTTPS client"
+UNKNOWN_CA = "certificate signed by unknown authority"
+REACHED = ("404 (Not Found)", ": not found")  # the registry is empty
+
+
+@pytest.fixture(scope="module")
+def lan_address() -> str:
+    """An address of this machine beyond loopback: engines insist on TLS there."""
+    found = [str(address) for address in machine_names().addresses if address.version == 4]
+    return found[0] if found else missing("this machine has no IPv4 address beyond loopback")
+
+
+@pytest.fixture(scope="module")
+def ca(lan_address: str) -> KeyPair:
+    return new_ca("registry", Names.of([lan_address]), datetime.now(UTC))
+
+
+@pytest.fixture(params=["tls", "plain"])
+def registry(
+    request: pytest.FixtureRequest,
+    registry_process: Callable[..., RegistryProcess],
+    tmp_path: Path,
+    lan_address: str,
+    ca: KeyPair,
+) -> Registry:
+    """A registry beyond loopback."""
+    if request.param == "plain":
+        return Registry(registry_process(host=lan_address).address, None)
+    leaf = new_leaf(ca, Names.of([lan_address]), datetime.now(UTC))
+    (tmp_path / "tls.crt").write_bytes(leaf.certificate)
+    (tmp_path / "tls.key").write_text(leaf.key.reveal())
+    running = registry_process(host=lan_address, certificate=(tmp_path / "tls.crt", tmp_path / "tls.key"))
+    return Registry(running.address, ca.certificate)
+
+
+@pytest.fixture
+def docker_client(private_engine: PrivateEngine) -> Docker:
+    probe = EngineProbe(private_engine.url)
+    return Docker(Control(find(private_engine.url, probe.info()), probe, Daemon.RELOAD, lambda stops: False))
+
+
+@pytest.fixture
+def ledger(docker_client: Docker, registry: Registry) -> Iterator[MemoryLedger]:
+    kept = MemoryLedger()
+    yield kept
+    remove(docker_client, registry.address, kept)  # certs.d is the machine's
+
+
+def test_the_engine_pushes_and_pulls_only_while_trust_is_installed(
+    private_engine: PrivateEngine, docker_client: Docker, registry: Registry, ledger: MemoryLedger
+) -> None:
+    original = private_engine.daemon_json.read_bytes()
+    refusal = UnknownAuthority if registry.tls else PlainHttpRefused
+    sdk = private_engine.client()
+    try:
+        with pytest.raises(refusal):
+            prove_engine(sdk, registry.address, None, repository="proof")
+        assert install(docker_client, registry, ledger).notes == ()
+        prove_engine(sdk, registry.address, None, repository="proof")
+        assert status(docker_client, registry).state is State.TRUSTS
+        assert install(docker_client, registry, ledger).paths == ()
+        assert remove(docker_client, registry.address, ledger).notes == ()
+        with pytest.raises(refusal):
+            prove_engine(sdk, registry.address, None, repository="proof")
+    finally:
+        sdk.close()
+    assert private_engine.daemon_json.read_bytes() == original
+
+
+def test_an_entry_that_the_engine_has_not_read_yet_is_brought_to_it(
+    private_engine: PrivateEngine, docker_client: Docker
+) -> None:
+    plain = Registry("registry.lan:5000", None)
+    private_engine.daemon_json.write_text('{"insecure-registries": ["registry.lan:5000"]}')
+    assert "differs" in status(docker_client, plain).detail
+    install(docker_client, plain, MemoryLedger())
+    assert status(docker_client, plain).state is State.TRUSTS
+
+
+def test_a_loopback_address_is_left_alone_and_that_is_said(docker_client: Docker) -> None:
+    done = install(docker_client, Registry("localhost:5000", None), MemoryLedger())
+    assert done.paths == ()
+    assert "loopback" in done.reason
+
+
+def refused(registry: Registry, done: Completed) -> None:
+    assert done.code != 0
+    assert (UNKNOWN_CA if registry.tls else PLAIN_HTTP) in done.err + done.out
+
+
+def reached(done: Completed) -> None:
+    assert any(word in done.err for word in REACHED), done.err
+    assert not any(word in done.err for word in ("x509", "failed to decode")), done.err
+
+
+def test_skopeo_reaches_the_registry_only_while_trust_is_installed(
+    tmp_path: Path, registry: Registry
+) -> None:
+    containers = tmp_path / "containers"
+    containers.mkdir()
+    client, kept = Podman(containers), MemoryLedger()
+
+    def list_tags() -> Completed:
+        """Run skopeo where /etc/containers is ours, in a mount namespace of its own."""
+        mount = 'mount --bind "$0" /etc/containers && exec "$@"'
+        skopeo = [need("skopeo"), "--insecure-policy", "list-tags", f"docker://{registry.address}/app"]
+        return run([need("unshare"), "--mount", "sh", "-c", mount, str(containers), *skopeo])
+
+    refused(registry, list_tags())
+    install(client, registry, kept)
+    reached(list_tags())
+    remove(client, registry.address, kept)
+    refused(registry, list_tags())
+
+
+def test_containerd_reaches_the_registry_only_while_trust_is_installed(
+    tmp_path: Path, registry: Registry, private_engine: PrivateEngine
+) -> None:
+    client, kept = Containerd(tmp_path / "containerd" / "config.toml"), MemoryLedger()
+    hosts = tmp_path / "containerd" / "certs.d"
+    socket = private_engine.home / "x" / "containerd" / "containerd.sock"
+
+    def pull() -> Completed:
+        image = f"{registry.address}/app:1"
+        return run([need("ctr"), "-a", str(socket), "images", "pull", f"--hosts-dir={hosts}", image])
+
+    refused(registry, pull())
+    install(client, registry, kept)
+    reached(pull())
+    remove(client, registry.address, kept)
+    refused(registry, pull())
+
+
+SYSTEM_STORE = """
+import sys
+from pathlib import Path
+from regsetup.trust.base import Registry
+from regsetup.trust.install import install, remove
+from regsetup.trust.system import DEBIAN, System
+from tests.bed.clients import run
+from tests.bed.ledger import MemoryLedger
+
+address, ca = sys.argv[1:]
+bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+client, ledger = System(DEBIAN), MemoryLedger()
+before = bundle.read_bytes()
+print(run(["curl", "-sS", f"https://{address}/v2/"]).code)
+install(client, Registry(address, Path(ca).read_bytes()), ledger)
+print(run(["curl", "-sS", f"https://{address}/v2/"]).code)
+remove(client, address, ledger)
+print(run(["curl", "-sS", f"https://{address}/v2/"]).code)
+print(sorted(bundle.read_bytes().split(b"-----BEGIN")) == sorted(before.split(b"-----BEGIN")))
+"""
+
+
+@pytest.mark.parametrize("registry", ["tls"], indirect=True)
+def test_curl_reaches_the_registry_only_while_the_system_trusts_it(
+    tmp_path: Path, registry: Registry
+) -> None:
+    need("update-ca-certificates")
+    need("curl")
+    (tmp_path / "ca.crt").write_bytes(registry.ca or b"")
+    overlays = " && ".join(
+        f"mkdir -p {tmp_path}/o/u{n} {tmp_path}/o/w{n} && mount -t overlay o"
+        f" -o lowerdir={path},upperdir={tmp_path}/o/u{n},workdir={tmp_path}/o/w{n} {path}"
+        for n, path in enumerate(("/etc/ssl", "/usr/local/share"))
+    )
+    script = (
+        f"mkdir {tmp_path}/o && mount -t tmpfs o {tmp_path}/o && update-ca-certificates >&2 && {overlays}"
+    )
+    python = [sys.executable, "-c", SYSTEM_STORE, registry.address, str(tmp_path / "ca.crt")]
+    done = run([need("unshare"), "--mount", "sh", "-c", f'{script} && exec "$0" "$@"', *python])
+    assert done.ok().out.split() == ["60", "0", "60", "True"]
