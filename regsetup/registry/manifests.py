@@ -137,10 +137,14 @@ def _check_references(context: Context, repository: str, manifest: content.Conte
 
 
 def _blob_size(context: Context, repository: str, digest: Digest) -> int | None:
+    blobs = context.store.blobs
     try:
-        return context.store.blobs.verify(context.store.blobs.target(repository, digest))
+        size = blobs.verify(blobs.target(repository, digest))
+        # Again, now that the collector knows that somebody relies on it: it may have been quicker.
+        blobs.target(repository, digest)
     except BlobUnknown:
         return None
+    return size
 
 
 async def _read(request: web.BaseRequest) -> bytes:

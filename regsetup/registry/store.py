@@ -3,9 +3,10 @@
 Everything here is synchronous and safe to call from any thread. What may take long (it hashes, or waits for
 the disk) is called in threads; the rest reads a few small files. ``regsetup.registry.disk`` implements it.
 
-How a collector and a running registry share a store: whoever tells a client that content exists (``known``,
-``verify``, ``put``) makes it young, and ``discard`` deletes nothing that is younger than its ``before``. So a
-collector that lists what is referenced, then discards the rest if older than a grace period, breaks no push.
+How a collector and a running registry share a store, in one process or two: whoever tells a client that
+content exists (``known``, ``verify``, ``put``) makes it young, and ``discard`` deletes nothing that is
+younger than its ``before``. So a collector that lists what is referenced, then discards the rest if older
+than a grace period, breaks no push. Making young and discarding are one step each: one waits for the other.
 """
 
 from __future__ import annotations
@@ -73,8 +74,14 @@ class BlobStore(Protocol):
     def layers(self, repository: str) -> Iterator[Digest]:
         """Yield the blobs of a repository, in no order."""
 
-    def discard(self, digest: Digest, before: float) -> bool:
-        """Delete a blob that nobody was told of since ``before``; False if it stays."""
+    def entry(self, digest: Digest) -> Entry | None:
+        """Return size and age of a blob without making it young; None where there is none."""
+
+    def discard(self, digest: Digest, before: float, links: Sequence[tuple[str, Digest]]) -> bool:
+        """Delete a blob that nobody was told of since ``before``, and its links; False if it stays."""
+
+    def tidy(self, before: float) -> int:
+        """Remove what killed writers left before ``before``; return its bytes."""
 
 
 class Upload(Protocol):
@@ -110,6 +117,9 @@ class UploadStore(Protocol):
     def cancel(self, repository: str, identifier: str) -> None:
         """End it and free its space; UploadUnknown if there is none."""
 
+    def stale(self, repository: str, before: float) -> list[str]:
+        """Return the sessions that got nothing since ``before``."""
+
     def expire(self, repository: str, before: float) -> int:
         """Remove the sessions that got nothing since ``before``; return how many."""
 
@@ -125,6 +135,9 @@ class ManifestStore(Protocol):
 
     def delete(self, repository: str, digest: Digest, may_untag: Callable[[str], bool]) -> None:
         """Remove a manifest and its tags; ManifestUnknown, or Denied if a tag may not go."""
+
+    def discard(self, repository: str, digest: Digest, before: float) -> bool:
+        """Remove a manifest that nobody was told of since ``before``; False if it stays."""
 
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield a repository's manifests, in no order."""

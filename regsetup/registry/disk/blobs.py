@@ -7,6 +7,7 @@ once is remembered by inode, size and time of change: only a file that somebody 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import threading
@@ -15,15 +16,16 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from regsetup.reference import BadReference, Digest
-from regsetup.registry.disk import durable, layout
+from regsetup.registry.disk import durable, layout, leftovers
+from regsetup.registry.disk.held import held
 from regsetup.registry.errors import BlobUnknown
 from regsetup.registry.store import Entry, OpenBlob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 MAX_REMEMBERED = 65_536  # blobs; about 10 MiB of memory at worst
-FRESH = 60.0  # seconds; a blob that was announced as existing is younger than this
+FRESH = 1.0  # seconds; a blob that was announced as existing is younger than this
 _READ = 1 << 20  # bytes a read, when hashing what is on disk
 
 _Signature = tuple[int, int, int]
@@ -74,8 +76,8 @@ class Blobs:
             return None
         if self._whole.get(digest) != _signature(status):
             return None
-        if time.time() - status.st_mtime > FRESH:
-            self._freshen(digest)
+        if time.time() - status.st_mtime > FRESH and not self._freshen(digest):
+            return None
         return status.st_size
 
     def verify(self, digest: Digest) -> int | None:
@@ -113,20 +115,21 @@ class Blobs:
     def adopt(self, path: str, digest: Digest) -> None:
         """Move a file, synced and of this digest, into its place; a damaged one there is replaced."""
         directory = self._places.blob_directory(digest)
-        durable.make_directory(directory)
-        os.replace(path, self._places.blob(digest))
-        durable.sync_directory(directory)
-        self.remember(digest)
+        os.utime(path)  # its last byte may have come long ago
+        with held(directory, make=True):
+            os.replace(path, self._places.blob(digest))
+            durable.sync_directory(directory)
+            self.remember(digest)
 
     def store(self, digest: Digest, content: bytes) -> None:
         """Write a small blob, such as a manifest; one that is there already and right is left alone."""
         path = self._places.blob(digest)
-        if durable.read(path, len(content) + 1) == content:
+        with held(self._places.blob_directory(digest), make=True):
+            if durable.read(path, len(content) + 1) == content:
+                _touch(path)
+            else:
+                durable.write(path, content)
             self.remember(digest)
-            self._freshen(digest)
-            return
-        durable.write(path, content)
-        self.remember(digest)
 
     def read(self, digest: Digest, limit: int) -> bytes | None:
         """Return a small blob's bytes; None where it is absent, larger than ``limit``, or damaged."""
@@ -140,38 +143,60 @@ class Blobs:
         for algorithm in _names(self._places.blobs):
             for prefix in _names(f"{self._places.blobs}/{algorithm}"):
                 for encoded in _names(f"{self._places.blobs}/{algorithm}/{prefix}"):
-                    with contextlib.suppress(BadReference, FileNotFoundError):
-                        digest = Digest.parse(f"{algorithm}:{encoded}")
-                        status = os.stat(self._places.blob(digest))
-                        yield Entry(digest, status.st_size, status.st_mtime)
+                    with contextlib.suppress(BadReference):
+                        found = self.entry(Digest.parse(f"{algorithm}:{encoded}"))
+                        if found is not None:
+                            yield found
 
     def layers(self, repository: str) -> Iterator[Digest]:
         """Yield the digests that a repository links as blobs."""
         yield from linked(f"{self._places.repository(repository)}/_layers")
 
-    def discard(self, digest: Digest, before: float) -> bool:
+    def entry(self, digest: Digest) -> Entry | None:
+        """Return size and age of a blob without making it young; None where there is none."""
+        try:
+            status = os.stat(self._places.blob(digest))
+        except FileNotFoundError:
+            return None
+        return Entry(digest, status.st_size, status.st_mtime)
+
+    def discard(self, digest: Digest, before: float, links: Sequence[tuple[str, Digest]]) -> bool:
         """Delete a blob that nobody was told of since ``before`` (seconds since the epoch).
 
-        The file is moved aside, looked at again, and put back if somebody was told meanwhile that it exists.
+        It is taken out of repositories first, while nobody can be told of it. One that is gone already is
+        one that nobody was told of: then its links go.
+
+        Args:
+            links: repository and the digest by which that knows the blob.
         """
-        path = self._places.blob(digest)
-        aside = f"{path}.gc{durable.SUFFIX}"
-        try:
-            if os.stat(path).st_mtime >= before:
-                return False
-            os.rename(path, aside)
-        except FileNotFoundError:
-            return False
-        if os.stat(aside).st_mtime >= before:
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, path)
-            os.unlink(aside)
-            return False
-        self._forget(digest)
-        os.unlink(aside)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(path))
+
+        def delete() -> None:
+            for repository, name in links:
+                link = self._places.layer_link(repository, name)
+                with contextlib.suppress(OSError):
+                    os.unlink(link)
+                    os.rmdir(os.path.dirname(link))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._places.blob(digest))
+            self._forget(digest)
+
+        return self.while_old(digest, before, delete)
+
+    def while_old(self, digest: Digest, before: float, act: Callable[[], None]) -> bool:
+        """Call ``act`` if nobody was told of a blob since ``before``, and while nobody can be told of it."""
+        directory = self._places.blob_directory(digest)
+        with held(directory, make=True):
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self._places.blob(digest)).st_mtime >= before:
+                    return False
+            act()
+            with contextlib.suppress(OSError):  # there is something in it
+                os.rmdir(directory)
         return True
+
+    def tidy(self, before: float) -> int:
+        """Remove what killed writers left before ``before``, anywhere in the store; return its bytes."""
+        return leftovers.remove(self._places.base, before)
 
     def remember(self, digest: Digest) -> None:
         """Note that the file now in place is whole."""
@@ -186,11 +211,16 @@ class Blobs:
         with self._lock:
             self._whole.pop(digest, None)
 
-    def _freshen(self, digest: Digest) -> None:
-        """Set the time of change to now, so that a collector knows that a client relies on the blob."""
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(self._places.blob(digest))
-            self.remember(digest)
+    def _freshen(self, digest: Digest) -> bool:
+        """Set the time of change to now: a client relies on the blob. False if a collector was quicker."""
+        with held(self._places.blob_directory(digest)) as there:
+            try:
+                if there:
+                    _touch(self._places.blob(digest))
+                    self.remember(digest)
+            except FileNotFoundError:
+                return False
+        return there
 
     def _hash(self, digest: Digest) -> int | None:
         try:
@@ -230,6 +260,17 @@ def linked(directory: str) -> Iterator[Digest]:
                 digest = Digest.parse(f"{algorithm}:{encoded}")
                 if os.path.exists(f"{directory}/{algorithm}/{encoded}/link"):
                     yield digest
+
+
+def _touch(path: str) -> None:
+    """Set the time of change to now, unless the file is another user's or the file system is read-only."""
+    try:
+        os.utime(path)
+    except PermissionError:
+        return
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
 
 
 def _names(directory: str) -> list[str]:

@@ -128,6 +128,13 @@ def _immutable(tag: str, digest: Digest) -> Denied:
     return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest)}, status=409)
 
 
+def _remove_link(link: str) -> None:
+    os.unlink(link)
+    durable.sync_directory(os.path.dirname(link))
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(link))
+
+
 class Manifests:
     """The manifests of a registry. Methods are safe to call from any thread."""
 
@@ -154,8 +161,10 @@ class Manifests:
 
     def has(self, repository: str, digest: Digest) -> bool:
         """Tell whether a manifest is in a repository and whole on disk."""
-        target = layout.read_link(self._places.revision_link(repository, digest))
-        return target is not None and self._blobs.verify(target) is not None
+        link = self._places.revision_link(repository, digest)
+        target = layout.read_link(link)
+        # Looked at again once the collector knows that somebody relies on it: it may have been quicker.
+        return target is not None and self._blobs.verify(target) is not None and os.path.exists(link)
 
     def put(self, repository: str, manifest: StoredManifest) -> None:
         """Make a manifest part of a repository, durably; ``Referrers.put`` also indexes its subject."""
@@ -185,10 +194,16 @@ class Manifests:
                     raise _immutable(tag, digest)
             for tag in tags:
                 self._tags.delete(repository, tag)
-            os.unlink(link)
-            durable.sync_directory(os.path.dirname(link))
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(link))
+            _remove_link(link)
+
+    def discard(self, repository: str, digest: Digest, before: float) -> bool:
+        """Remove a manifest that nobody was told of since ``before`` (seconds); False if it stays.
+
+        Like ``delete``, but for the collector: it may be another process than the one that serves.
+        """
+        link = self._places.revision_link(repository, digest)
+        target = layout.read_link(link)
+        return target is not None and self._blobs.while_old(target, before, lambda: _remove_link(link))
 
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield the digests of a repository's manifests, in no order."""

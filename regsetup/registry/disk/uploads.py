@@ -235,14 +235,21 @@ class Uploads:
 
     def expire(self, repository: str, before: float) -> int:
         """Remove sessions that got nothing since ``before`` (seconds since the epoch); return how many."""
+        stale = self.stale(repository, before)
+        for name in stale:
+            durable.remove_tree(f"{self.places.uploads(repository)}/{name}")
+        return len(stale)
+
+    def stale(self, repository: str, before: float) -> list[str]:
+        """Return the sessions that got nothing since ``before`` and that no request of ours holds."""
         directory = self.places.uploads(repository)
-        removed = 0
         with contextlib.suppress(FileNotFoundError):
-            for entry in list(os.scandir(directory)):
-                if _last_change(entry.path) < before and f"{repository}/{entry.name}" not in self._held:
-                    durable.remove_tree(entry.path)
-                    removed += 1
-        return removed
+            return [
+                name
+                for name in os.listdir(directory)
+                if _last_change(f"{directory}/{name}") < before and f"{repository}/{name}" not in self._held
+            ]
+        return []
 
     def recall(self, session: Session, algorithm: str) -> tuple[hashlib._Hash | None, int]:
         """Return the hash state of a session and how many bytes it covers."""
