@@ -234,7 +234,8 @@ def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
         return
     reason = _why_replace(goal, seen, current)
     if reason:
-        impact = "kept: the new one uses the same images"
+        moved = current.storage not in (None, str(goal.deployment.storage))
+        impact = f"stay in {current.storage}, not moved" if moved else "kept: the new one uses the same"
         yield Step(Action.SET_ASIDE, goal.runtime, name, reason, impact, restarts=(name,))
         yield from _new_config(goal, seen)
         yield Step(Action.CREATE, goal.runtime, name, "replaces the one set aside")

@@ -19,10 +19,10 @@ class NeedsYes(UsageError):
 
     code = "needs-yes"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, name: str, what: str) -> None:
         super().__init__(
             f"--purge would delete {what}, and there is no terminal to ask on",
-            fix="regsetup teardown --purge -y",
+            fix=f"regsetup teardown --name {name} --purge -y",
         )
 
 
@@ -73,7 +73,7 @@ def teardown(
 def _confirmed(name: str, stored: tuple[Stored, ...]) -> bool:
     what = " and ".join([*(_shown(one) for one in stored), f"the users and settings of {name}"])
     if not sys.stdin.isatty():
-        raise NeedsYes(what)
+        raise NeedsYes(name, what)
     return typer.confirm(f"Delete {what}?", err=True)
 
 

@@ -11,11 +11,10 @@ import typer
 from regsetup.cli import options, render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from regsetup.apply import Reporter
     from regsetup.backends.images import Progress
     from regsetup.deploy import Deployed
+    from regsetup.deployment import Deployment
     from regsetup.load import Loaded
     from regsetup.plan import Plan, Step
     from regsetup.smoke import Check
@@ -281,20 +280,24 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
     if checks:
         total = sum(one.seconds for one in checks)
         skipped = sum(one.outcome is Outcome.SKIPPED for one in checks)
-        rest = f", {skipped} make no sense here" if skipped else ""
+        rest = f", {skipped} skipped" if skipped else ""
         lines.append(f"  proven    {held} of {len(checks) - skipped} checks hold in {total:.1f} s{rest}")
     for user in _user_data(done):
         shown = f", password {user['password']} (shown once)" if "password" in user else ""
         lines.append(f"  user      {user['name']}{shown}")
-    return lines + _next_steps(
-        wanted.address, auth=wanted.auth, users=done.survey.seen.users, new=done.passwords
-    )
+    user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
+    return [*lines, "", "Next:", *(f"  {command}" for command in _commands(wanted, user))]
 
 
-def _next_steps(
-    address: str, *, auth: bool, users: tuple[str, ...] | None, new: Mapping[str, object]
-) -> list[str]:
-    user = next(iter([*new, *(users or ())]), "USER")
-    login = [f"docker login {address} -u {user}"] if auth else []
-    commands = [*login, f"docker tag IMAGE {address}/IMAGE", f"docker push {address}/IMAGE"]
-    return ["", "Next:", *(f"  {command}" for command in commands)]
+def _commands(wanted: Deployment, user: str | None) -> list[str]:
+    """Return what to type to push an image, with the client that is installed here."""
+    import shutil
+
+    client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
+    plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
+    login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []
+    return [
+        *login,
+        f"{client} tag IMAGE {wanted.address}/IMAGE",
+        f"{client} push{plain} {wanted.address}/IMAGE",
+    ]
