@@ -172,12 +172,13 @@ def _told(verb: str, edited: Edited, password: Password | None) -> render.Outcom
 def _close(user: str, paths: Paths, source: Any) -> render.Outcome:
     """Add the first user by way of ``up``: an open registry has to be started anew to ask for passwords."""
     from regsetup import deploy
-    from regsetup.cli.up import finished, reporting
+    from regsetup.cli.progress import Steps
+    from regsetup.cli.summary import finished
     from regsetup.load import load, remembers
 
     if remembers(paths, "auth"):
         raise AuthIsOff(paths.name, user)
     loaded = load({"name": paths.name, "user": [user]}, {}, None, paths.home, cwd=paths.root)
-    with reporting() as reporter:
+    with Steps() as reporter:
         done = deploy.deploy(loaded, paths, source.take, reporter)
     return finished(done, loaded, check=True)

@@ -1,0 +1,71 @@
+"""Tells what ``up`` does while it does it: each step on standard error, and a bar while an image travels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from regsetup.cli import render
+
+if TYPE_CHECKING:
+    from regsetup.apply import Reporter
+    from regsetup.backends.images import Progress
+    from regsetup.plan import Step
+
+
+class Steps:
+    """Tells each step on standard error, and shows a bar while an image travels."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.task: Any = None
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def started(self, step: Step) -> None:
+        """See ``Reporter``."""
+        render.say(f"  {step.action:<9} {thing(step)}  ({step.reason})")
+
+    def done(self, step: Step) -> None:  # noqa: ARG002  every step that began is told already
+        """See ``Reporter``."""
+        self._end_bar()
+
+    def undone(self, step: Step) -> None:
+        """See ``Reporter``."""
+        self._end_bar()
+        render.say(f"  undone    {thing(step)}")
+
+    def transferred(self, progress: Progress) -> None:
+        """See ``Reporter``."""
+        console = render.err()
+        if render.style.quiet or render.style.json or not console.is_terminal:
+            return
+        if self.bar is None:
+            from rich import progress as bars
+
+            self.bar = bars.Progress(
+                bars.TextColumn("  {task.description}"),
+                bars.BarColumn(),
+                bars.DownloadColumn(),
+                console=console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("")
+        self.bar.update(
+            self.task, description=progress.status, completed=progress.done, total=progress.total or None
+        )
+
+    def _end_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def thing(step: Step) -> str:
+    """Return what a step is about: ``container registry``, or ``config.yml``."""
+    kind, target = str(step.resource), step.target
+    return kind if kind == target else f"{kind} {target}"

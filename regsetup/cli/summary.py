@@ -1,0 +1,122 @@
+"""What ``up`` has to say: the plan before, and afterwards what there is, proven, and what to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from regsetup.cli import render
+from regsetup.cli.progress import thing
+
+if TYPE_CHECKING:
+    from regsetup.deploy import Deployed
+    from regsetup.deployment import Deployment
+    from regsetup.load import Loaded
+    from regsetup.plan import Plan
+    from regsetup.smoke import Check
+
+
+def planned(found: Deployed, *, exit_code: bool) -> render.Outcome:
+    """Show the plan; with ``exit_code`` pending changes end the program with 3."""
+    pending = bool(found.plan.pending)
+    return render.Outcome(
+        data=_plan_data(found) | {"pending": len(found.plan.pending)},
+        lines=(_plan_table(found.plan), *(() if pending else ("nothing to do",))),
+        code=3 if pending and exit_code else 0,
+    )
+
+
+def _plan_data(found: Deployed) -> dict[str, Any]:
+    return {
+        "name": found.survey.wanted.name,
+        "backend": found.survey.choice.runtime.backend,
+        "backend_reason": found.survey.choice.reason,
+        "steps": [
+            {
+                "action": str(step.action),
+                "resource": str(step.resource),
+                "target": step.target,
+                "reason": step.reason,
+                "changes": step.changes,
+                "data_impact": step.data_impact,
+                "restarts": list(step.restarts),
+            }
+            for step in found.plan.steps
+        ],
+    }
+
+
+def _plan_table(plan: Plan) -> Any:
+    from rich.table import Table
+
+    table = Table("action", "what", "why", "images", "restarts", box=None, pad_edge=False)
+    for step in plan.steps:
+        style = None if step.changes else "dim"
+        row = (str(step.action), thing(step), step.reason, step.data_impact, ", ".join(step.restarts) or "-")
+        table.add_row(*row, style=style)
+    return table
+
+
+def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
+    """Prove it, and say what there is, who may enter and what to type next."""
+    from regsetup.cli.check import failed, table, tell
+    from regsetup.prove import prove_here
+
+    wanted, found = done.survey.wanted, done.survey
+    checks = prove_here(wanted, found.paths, found.choice, tell) if check else ()
+    errors = failed(checks)
+    data = _plan_data(done) | {
+        "address": wanted.address,
+        "url": f"{wanted.scheme}://{wanted.address}",
+        "auth": wanted.auth,
+        "users": _user_data(done),
+        "origins": dict(loaded.origins),
+        "checks": [one.as_dict() for one in checks],
+    }
+    lines = (*((table(checks),) if errors else ()), *_summary(done, checks))
+    return render.Outcome(data, lines, changed=done.changed, code=3 if errors else 0, errors=errors)
+
+
+def _user_data(done: Deployed) -> list[dict[str, str]]:
+    return [
+        {"name": name} | ({"password": password.secret.reveal()} if password.generated else {})
+        for name, password in done.passwords.items()
+    ]
+
+
+def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
+    from regsetup.smoke import Outcome
+
+    wanted, choice = done.survey.wanted, done.survey.choice
+    held = sum(one.ok for one in checks)
+    runs = f"{choice.runtime.kind} {wanted.name}"
+    why = "" if choice.engine else f", without Docker: {choice.reason}"
+    lines = [
+        f"{wanted.name} is up at {wanted.scheme}://{wanted.address}"
+        + ("" if done.changed else " (no changes)"),
+        f"  runs as   {runs}{why}",
+        f"  images    {wanted.storage}",
+    ]
+    if checks:
+        total = sum(one.seconds for one in checks)
+        skipped = sum(one.outcome is Outcome.SKIPPED for one in checks)
+        rest = f", {skipped} skipped" if skipped else ""
+        lines.append(f"  proven    {held} of {len(checks) - skipped} checks hold in {total:.1f} s{rest}")
+    for added in _user_data(done):
+        shown = f", password {added['password']} (shown once)" if "password" in added else ""
+        lines.append(f"  user      {added['name']}{shown}")
+    user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
+    return [*lines, "", "Next:", *(f"  {command}" for command in _commands(wanted, user))]
+
+
+def _commands(wanted: Deployment, user: str | None) -> list[str]:
+    """Return what to type to push an image, with the client that is installed here."""
+    import shutil
+
+    client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
+    plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
+    login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []
+    return [
+        *login,
+        f"{client} tag IMAGE {wanted.address}/IMAGE",
+        f"{client} push{plain} {wanted.address}/IMAGE",
+    ]
