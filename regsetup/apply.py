@@ -7,7 +7,6 @@ leaves something to do has failed, whatever its steps said.
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +18,14 @@ from regsetup.auth.htpasswd import hash_password
 from regsetup.certify import certificate_files, install
 from regsetup.deployment import Directory, Tls
 from regsetup.errors import RegsetupError
+from regsetup.host import signals
 from regsetup.host.files import CannotWrite, write_atomic
 from regsetup.plan import Action, Plan, Resource, Step
 from regsetup.probe import answers, endpoint
 from regsetup.state import Kind, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from regsetup.auth.htpasswd import Cost
     from regsetup.backends.images import Progress
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from regsetup.secret import Secret
 
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
 _POLL = 0.05  # seconds between two looks at a starting registry
 _LOG_LINES = 10  # of a registry that did not come up, in the error's cause
@@ -144,14 +143,14 @@ class Executor:
     def _do(self, step: Step) -> None:
         """Do a step; a signal in its middle counts only when the way back is known."""
         before = self.state
-        with contextlib.nullcontext() if step.action in _LONG else _signals_held():
+        with contextlib.nullcontext() if step.action in _LONG else signals.held():
             undo = _DO[step.resource, step.action](self, step)
             if undo:
                 self._undo.append((step, undo, before))
 
     def _take_back(self, *, fresh: bool) -> None:
         """Undo in reverse order, the ledger with it; a second Ctrl-C must not leave half of it."""
-        with _signals_ignored():
+        with signals.ignored():
             while self._undo:
                 step, undo, before = self._undo.pop()
                 undo()
@@ -348,27 +347,3 @@ def _mkdir(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(path, error) from error
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Keep SIGINT and SIGTERM until the block is done, and raise KeyboardInterrupt then."""
-    came: list[int] = []
-    before = {one: signal.signal(one, lambda number, _frame: came.append(number)) for one in _SIGNALS}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
-    before = {one: signal.signal(one, signal.SIG_IGN) for one in _SIGNALS}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

@@ -7,7 +7,6 @@ alone means the same again.
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from regsetup.auth.htpasswd import check_name
 from regsetup.deployment import DEFAULT_NAME, Deployment, Directory, Paths, Tls, is_loopback
-from regsetup.errors import RegsetupError, UsageError
-from regsetup.settings import FIELDS, BadValue, Field
+from regsetup.errors import UsageError
+from regsetup.given import Given, inverted, read
+from regsetup.settings import FIELDS, Field
 from regsetup.settings import path as read_path
+from regsetup.settings_file import from_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    import yaml
 
 DEFAULT_FILE = "regsetup.yaml"
 DEFAULT_USER = "admin"  # created beyond loopback when nobody was named
@@ -36,43 +36,12 @@ _OVERRULES = {
     "cert": ("insecure", "tls"),
 }
 _HOME = Field("home", read_path)
-_ALIASES = {field.plural: field.key for field in FIELDS.values() if field.plural}
-
-
-class BadSetting(UsageError):
-    """A value that its setting can't take; says where it was written and what is expected."""
-
-    code = "bad-setting"
-
-    def __init__(self, origin: str, text: str, expected: str) -> None:
-        super().__init__(f"{origin}: {text!r} is not possible here", cause=f"expected {expected}")
-
-
-class BadFile(UsageError):
-    """``regsetup.yaml`` can't be read or has something in it that does not belong there."""
-
-    code = "bad-file"
 
 
 class Contradiction(UsageError):
     """Two settings that exclude each other."""
 
     code = "contradiction"
-
-
-class NoHome(RegsetupError):
-    """There is no directory in which regsetup could keep its files."""
-
-    code = "no-home"
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Text as it was written, where, and the directory that relative paths start from."""
-
-    texts: tuple[str, ...]
-    origin: str
-    base: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +60,7 @@ def find_home(environ: Mapping[str, str]) -> Path:
         BadSetting: ``$REGSETUP_HOME`` is no path.
     """
     if environ.get("REGSETUP_HOME"):
-        home: Path = _value(_HOME, Given((environ["REGSETUP_HOME"],), "REGSETUP_HOME", Path.cwd()))
+        home: Path = read(_HOME, Given((environ["REGSETUP_HOME"],), "REGSETUP_HOME", Path.cwd()))
         return home
     if os.geteuid() == 0:
         return Path("/var/lib/regsetup")
@@ -117,11 +86,11 @@ def load(
     given = from_file(file) if file else {}
     given |= from_environment(environ, cwd)
     given |= from_flags(flags, cwd)
-    name = _value(FIELDS["name"], given.get("name")) or DEFAULT_NAME
+    name = read(FIELDS["name"], given.get("name")) or DEFAULT_NAME
     paths = Paths(home, str(name))
     if file is None and paths.deployment.is_file():
         given = _not_overruled(from_file(paths.deployment, origin=_LAST_UP), given) | given
-    values = {key: _value(FIELDS[key], one) for key, one in given.items()}
+    values = {key: read(FIELDS[key], one) for key, one in given.items()}
     return Loaded(
         deployment=resolve(values | {"name": name}, paths),
         origins={key: one.origin for key, one in given.items()},
@@ -130,7 +99,7 @@ def load(
 
 
 def _not_overruled(saved: Mapping[str, Given], given: Mapping[str, Given]) -> dict[str, Given]:
-    meant = {left: one for left, one in given.items() if _value(FIELDS[left], one) is not False}
+    meant = {left: one for left, one in given.items() if read(FIELDS[left], one) is not False}
     gone = {right for left in meant for right in _OVERRULES.get(left, ())}
     return {key: one for key, one in saved.items() if key not in gone}
 
@@ -162,106 +131,8 @@ def from_environment(environ: Mapping[str, str], cwd: Path) -> dict[str, Given]:
             found[field.key] = Given(tuple(part for part in texts if part), field.variable, cwd)
     if environ.get("REGSETUP_NO_AUTH"):
         given = Given((environ["REGSETUP_NO_AUTH"],), "REGSETUP_NO_AUTH", cwd)
-        found["auth"] = _inverted(given)
+        found["auth"] = inverted(given)
     return found
-
-
-def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
-    """Read ``regsetup.yaml``: a mapping whose keys are the settings.
-
-    Raises:
-        BadFile: it can't be read or parsed, or a key is unknown; names key, line and column.
-    """
-    import yaml
-
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise BadFile(
-            f"{path} can't be read", cause=error.strerror, fix="give a file with -f FILE"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadFile(f"{path} is not UTF-8 text", cause=str(error)) from error
-    except yaml.YAMLError as error:
-        raise _unparsable(path, error) from error
-    except RecursionError as error:
-        raise BadFile(f"{path} is nested too deep to be settings") from error
-    if root is None:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise BadFile(f"{path}:1: expected settings, one 'key: value' a line")
-    found: dict[str, Given] = {}
-    for key_node, value_node in root.value:
-        key, given = _entry(path, key_node, value_node, origin)
-        if key in found:
-            raise BadFile(f"{_place(path, key_node)}: {key_node.value} stands twice")
-        found[key] = given
-    return found
-
-
-def _entry(path: Path, key_node: yaml.Node, value_node: yaml.Node, origin: str | None) -> tuple[str, Given]:
-    place = _place(path, key_node)
-    if not isinstance(key_node.value, str):
-        raise BadFile(f"{place}: a key is a word, not a list or a mapping")
-    written = key_node.value
-    key = written.replace("-", "_")
-    key = _ALIASES.get(key, key)
-    if key not in FIELDS and key != "no_auth":
-        close = difflib.get_close_matches(key, [*FIELDS, *_ALIASES, "no_auth"], n=1)
-        raise BadFile(
-            f"{place}: unknown key {written!r}",
-            fix=f"did you mean {close[0]!r}?" if close else "known keys: " + ", ".join(FIELDS),
-        )
-    texts = tuple(_texts(path, written, value_node, many=key != "no_auth" and FIELDS[key].many))
-    given = Given(texts, origin or f"{place}: {written}", path.parent.absolute())
-    return ("auth", _inverted(given)) if key == "no_auth" else (key, given)
-
-
-def _texts(path: Path, key: str, node: yaml.Node, *, many: bool) -> Iterable[str]:
-    import yaml
-
-    if isinstance(node, yaml.ScalarNode):
-        if node.tag == "tag:yaml.org,2002:null":
-            raise BadFile(f"{_place(path, node)}: {key} has no value")
-        yield node.value
-    elif many and isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _texts(path, key, item, many=False)
-    elif many and key == "env" and isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            for text in _texts(path, key, value, many=False):
-                yield f"{name.value}={text}"
-    else:
-        kind = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-        wanted = "a value or a list of values" if many else "one value"
-        raise BadFile(f"{_place(path, node)}: {key} takes {wanted}, not {kind}")
-
-
-def _place(path: Path, node: yaml.Node) -> str:
-    return f"{path.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-
-
-def _unparsable(path: Path, error: yaml.YAMLError) -> BadFile:
-    mark = getattr(error, "problem_mark", None)
-    place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
-    return BadFile(f"{place}: not YAML", cause=getattr(error, "problem", None) or str(error))
-
-
-def _inverted(given: Given) -> Given:
-    value = _value(FIELDS["auth"], given)
-    return Given((str(not value),), given.origin, given.base)
-
-
-def _value(field: Field, given: Given | None) -> Any:
-    if given is None:
-        return None
-    values = []
-    for text in given.texts:
-        try:
-            values.append(field.read(text, given.base))
-        except BadValue as error:
-            raise BadSetting(given.origin, text, str(error)) from None
-    return tuple(dict.fromkeys(values)) if field.many else values[0]
 
 
 def resolve(values: Mapping[str, Any], paths: Paths) -> Deployment:

@@ -53,7 +53,8 @@ def find_paths(name: str) -> Paths:
     """
     from regsetup import settings
     from regsetup.deployment import Paths
-    from regsetup.load import BadSetting, find_home
+    from regsetup.given import BadSetting
+    from regsetup.load import find_home
 
     try:
         settings.name(name, Path())

@@ -90,7 +90,7 @@ def serve(
 
 def _where(bind: str, port: str) -> tuple[str, int]:
     from regsetup import settings
-    from regsetup.load import BadSetting
+    from regsetup.given import BadSetting
 
     try:
         address = settings.bind(bind, Path())

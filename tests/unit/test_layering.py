@@ -17,7 +17,9 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "secret", "reference"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
-    frozenset({"plan", "load", "settings", "host", "trust", "client", "templating"}),
+    frozenset(
+        {"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"}
+    ),
     frozenset({"backends", "certify", "state", "users"}),
     frozenset({"observe"}),
     frozenset({"apply", "deploy", "probe", "prove", "smoke", "status", "teardown"}),

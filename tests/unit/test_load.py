@@ -27,8 +27,10 @@ from regsetup.deployment import (
     Trust,
     Volume,
 )
-from regsetup.load import BadFile, BadSetting, Contradiction, Loaded, find_home, load
+from regsetup.given import BadSetting
+from regsetup.load import Contradiction, Loaded, find_home, load
 from regsetup.settings import FIELDS
+from regsetup.settings_file import BadFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
