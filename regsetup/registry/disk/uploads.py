@@ -170,6 +170,7 @@ class Uploads:
         identifier = str(uuid.uuid4())
         directory = f"{self.places.uploads(repository)}/{identifier}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        durable.make_directory(self.places.blobs)  # distribution's collector fails where it is missing
         try:
             durable.write(f"{directory}/startedat", now.encode())
         except OSError:
