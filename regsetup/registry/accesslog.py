@@ -27,7 +27,7 @@ class AccessLog:
         agent = request.headers.get("User-Agent", "-")
         self._lines.append(
             f"{_now()} {request.remote or '-'} {_safe(user) or '-'} {_safe(request.method)} "
-            f'{_safe(request.path_qs)} {status} {size} {seconds * 1000:.1f}ms "{_safe(agent)}"\n'
+            f'{_safe(request.raw_path)} {status} {size} {seconds * 1000:.1f}ms "{_safe(agent)}"\n'
         )
 
     def flush(self) -> None:

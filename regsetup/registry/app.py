@@ -56,13 +56,15 @@ class App:
     def __init__(self, context: Context, authenticator: Authenticator | None) -> None:
         self.context = context
         self.metrics = Metrics()
+        self.active: set[web.RequestHandler] = set()
+        self.stopping = False
         self._authenticator = authenticator
         self._log = AccessLog() if context.settings.access_log else None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; only a connection that broke raises."""
         begin = time.perf_counter()
-        self.metrics.in_flight += 1
+        self.active.add(request.protocol)
         kind = Kind.NOTHING
         user = ""
         status = 499  # nginx's: the client went away before the answer
@@ -82,12 +84,14 @@ class App:
                 raise
             except OSError as error:
                 response = reply_error(_of_disk(error, request))
+            if self.stopping:
+                response.force_close()
             status = response.status
             size = response.content_length or 0
             return response
         finally:
             seconds = time.perf_counter() - begin
-            self.metrics.in_flight -= 1
+            self.active.discard(request.protocol)
             self.metrics.count(request.method if kind in ENDPOINTS else "GET", kind.value, status, seconds)
             if kind is Kind.BLOB and request.method == "GET":
                 self.metrics.sent += size
@@ -121,7 +125,9 @@ class App:
         if kind is Kind.HEALTH:
             return await self.context.run(_health, self.context)
         if kind is Kind.METRICS:
-            return reply(200, None, self.metrics.render(), CONTENT_TYPE)
+            return reply(
+                200, None, self.metrics.render(len(self.active), self.context.received), CONTENT_TYPE
+            )
         return reply(200, None, b"{}", JSON)
 
 

@@ -35,6 +35,7 @@ class Context:
         bulk: threads that send blobs.
         hashing: threads that verify what is on disk; few, so that they don't starve the rest.
         receiving: how many uploads send bytes right now.
+        received: bytes of blobs that came since the start.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Context:
     bulk: ThreadPoolExecutor = field(default_factory=lambda: _threads("bulk", 8))
     hashing: ThreadPoolExecutor = field(default_factory=lambda: _threads("verify", CORES))
     receiving: int = 0
+    received: int = 0
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something that waits for the disk, in a thread."""

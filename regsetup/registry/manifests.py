@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from regsetup.registry.routing import Route
 
 MAX_MANIFEST = 4 << 20  # bytes; OCI distribution-spec 1.1 "Pushing Manifests"
-MAX_TAGS = 100  # tag parameters a request; the specification asks for 10 at least
+MAX_TAGS = 50  # a request; the specification asks for 10 at least, and clients bear 100 headers at most
 MAX_WARNINGS = 8  # headers an answer; a manifest can be unusual in thousands of places
 
 

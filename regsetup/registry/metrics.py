@@ -15,9 +15,7 @@ class Metrics:
     """What happened since the start."""
 
     def __init__(self) -> None:
-        self.in_flight = 0
         self.sent = 0
-        self.received = 0
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
@@ -28,8 +26,8 @@ class Metrics:
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
-    def render(self) -> bytes:
-        """Return the page that Prometheus reads."""
+    def render(self, active: int, received: int) -> bytes:
+        """Return the page that Prometheus reads; ``received`` counts the bytes of blobs that came."""
         lines = [
             "# HELP registry_http_requests_total Requests answered.",
             "# TYPE registry_http_requests_total counter",
@@ -49,9 +47,9 @@ class Metrics:
         lines += [
             f"registry_http_request_duration_seconds_sum {self._seconds:.6f}",
             f"registry_http_request_duration_seconds_count {total}",
-            *_metric("registry_http_in_flight_requests", "gauge", "Requests being answered.", self.in_flight),
+            *_metric("registry_http_in_flight_requests", "gauge", "Requests being answered.", active),
             *_metric("registry_blob_sent_bytes_total", "counter", "Bytes of blobs sent.", self.sent),
-            *_metric("registry_blob_received_bytes_total", "counter", "Bytes of blobs taken.", self.received),
+            *_metric("registry_blob_received_bytes_total", "counter", "Bytes of blobs taken.", received),
             *_metric("process_resident_memory_bytes", "gauge", "Resident memory.", _resident()),
         ]
         return "\n".join([*lines, ""]).encode()

@@ -17,8 +17,9 @@ from regsetup.registry.app import App
 from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
 from regsetup.registry.disk.store import open_store
-from regsetup.registry.errors import ApiError, SizeInvalid, Unknown
+from regsetup.registry.errors import ApiError, Unknown, Unsupported
 from regsetup.registry.reply import reply_error
+from regsetup.registry.server import CertificateUnusable, tls_context
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +35,7 @@ MAX_HEADER = 16 << 10  # bytes of the request line, and of one header
 LINGER = 2.0  # seconds that the rest of a refused body is read, so that the client reads the refusal
 SWEEP = 3600.0  # seconds between two looks for expired uploads
 CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
+_LAST_WRITE = 1.0  # seconds for the rest of an answer after its request was handled
 _SILENT = logging.Logger("silent", logging.CRITICAL)  # we log requests ourselves
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
 
@@ -48,7 +50,7 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes the request, maybe its credentials
     ) -> web.StreamResponse:
         """Answer what could not be parsed, or what the registry failed at; the connection ends."""
         error: ApiError
@@ -56,7 +58,7 @@ class _Connection(web.RequestHandler):
             log.error("%s %s failed", request.method, request.path, exc_info=exc)
             error = Unknown("the registry failed", status=status)
         else:
-            error = SizeInvalid(message or "not an HTTP request", status=status)
+            error = Unsupported("not a request that HTTP/1.1 allows", status=status)
         response = reply_error(error)
         response.force_close()
         return response
@@ -98,13 +100,24 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
     try:
         await stop.wait()
         listening.close()
-        server.pre_shutdown()
-        await server.shutdown(settings.stop_grace)
+        await _finish(app, server)
     finally:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         app.close()
+
+
+async def _finish(app: App, server: web.Server) -> None:
+    """Close what is idle at once, give what runs its time, then end it."""
+    app.stopping = True
+    for connection in server.connections:
+        if connection not in app.active:
+            connection.close()
+    deadline = time.monotonic() + app.context.settings.stop_grace
+    while app.active and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    await server.shutdown(_LAST_WRITE)
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:
@@ -147,12 +160,13 @@ async def _watch_certificate(settings: Settings, tls: ssl.SSLContext) -> None:
             continue
         hangup.clear()
         loaded = times
-        if settings.tls_cert is not None:
-            try:
+        try:
+            tls_context(settings)  # a pair that does not fit would spoil the context it is loaded into
+            if settings.tls_cert is not None:
                 tls.load_cert_chain(settings.tls_cert, settings.tls_key)
-                log.info("certificate loaded again: %s", settings.tls_cert)
-            except OSError as error:
-                log.warning("certificate not loaded, the old one stays: %s: %s", settings.tls_cert, error)
+            log.info("certificate loaded again: %s", settings.tls_cert)
+        except (CertificateUnusable, OSError) as error:
+            log.warning("certificate not loaded, the old one stays: %s: %s", settings.tls_cert, error)
 
 
 def _certificate_times(settings: Settings) -> tuple[int, ...]:

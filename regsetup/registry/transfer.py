@@ -140,8 +140,8 @@ async def _send_by_loop(
         offset += len(piece)
 
 
-async def receive(context: Context, request: web.BaseRequest, upload: Upload) -> int:
-    """Append a request's body to an upload; return how many bytes came.
+async def receive(context: Context, request: web.BaseRequest, upload: Upload) -> None:
+    """Append a request's body to an upload.
 
     What came before a connection broke is on disk afterwards, so that the upload can go on from there.
 
@@ -163,9 +163,9 @@ async def receive(context: Context, request: web.BaseRequest, upload: Upload) ->
         context.receiving -= 1
         if writing is not None:
             await asyncio.wait([writing])
+        context.received += upload.size - begin
     if writing is not None:
         await writing
-    return upload.size - begin
 
 
 def say_continue(request: web.BaseRequest) -> None:

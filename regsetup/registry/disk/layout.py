@@ -6,6 +6,7 @@ Everything that is joined to a path here was checked against the grammar before:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from regsetup.reference import BadReference, Digest
@@ -86,9 +87,14 @@ def read_link(path: str) -> Digest | None:
     if content is None:
         return None
     try:
-        return Digest.parse(content.decode("ascii"))
+        return _parse(content)
     except (BadReference, UnicodeDecodeError):
         return None
+
+
+@lru_cache(maxsize=4096)
+def _parse(content: bytes) -> Digest:
+    return Digest.parse(content.decode("ascii"))
 
 
 def write_link(path: str, digest: Digest) -> None:

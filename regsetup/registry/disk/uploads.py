@@ -276,11 +276,11 @@ class Uploads:
 
 
 def _last_change(directory: str) -> float:
-    newest = 0.0
+    times = []
     for path in (directory, f"{directory}/data", f"{directory}/startedat"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            newest = max(newest, os.stat(path).st_mtime)
-    return newest or time.time()
+            times.append(os.stat(path).st_mtime)
+    return max(times, default=time.time())
 
 
 def _boot() -> str:

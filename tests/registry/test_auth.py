@@ -1,0 +1,153 @@
+"""Basic authentication: who gets in, how long it takes, and what a change of the file does at once."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from regsetup.auth.htpasswd import Cost, hash_password
+from regsetup.secret import Secret
+from tests.registry.harness import Running, eventually, refuse_to_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ALICE, BOB = ("alice", "wonderland-1"), ("bob", "builder-1")
+
+
+def line(user: tuple[str, str], cost: Cost = Cost.FAST) -> str:
+    return f"{user[0]}:{hash_password(Secret(user[1]), cost)}\n"
+
+
+def replace(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+@pytest.fixture
+def htpasswd(tmp_path: Path) -> Path:
+    path = tmp_path / "htpasswd"
+    path.write_text("# the people\n\n" + line(ALICE))
+    return path
+
+
+@pytest.fixture
+def closed(tmp_path: Path, htpasswd: Path) -> Iterator[Running]:
+    with Running.start(tmp_path / "data", htpasswd=htpasswd, realm='say "friend"') as running:
+        yield running
+
+
+def status(running: Running, user: tuple[str, str] | None, path: str = "/v2/") -> int:
+    with running.client(user=user) as client:
+        return client.get(path).status
+
+
+def test_only_the_right_password_opens(closed: Running) -> None:
+    assert status(closed, ALICE) == 200
+    for wrong in (None, ("alice", "Wonderland-1"), ("alice", ""), ("Alice", ALICE[1]), BOB, ("", "")):
+        assert status(closed, wrong) == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/", "/v2/_catalog", "/v2/a/manifests/b", "/metrics", "/v2/a/blobs/uploads/"]
+)
+def test_everything_but_liveness_asks_for_credentials(closed: Running, path: str) -> None:
+    with closed.client() as client:
+        answer = client.get(path)
+        assert (answer.status, answer.codes) == (401, ["UNAUTHORIZED"])
+        assert answer["WWW-Authenticate"] == 'Basic realm="say \\"friend\\""'
+        assert answer["Docker-Distribution-Api-Version"] == "registry/2.0"
+        assert client.get("/").status == client.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic",
+        "Basic !!!",
+        "Basic YWxpY2U=",
+        "Bearer token",
+        "Basic YWxpY2U6d29uZGVybGFuZC0xx",
+        "",
+        "Basic ÿ",
+    ],
+)
+def test_a_header_that_proves_nothing(closed: Running, header: str) -> None:
+    with closed.client() as client:
+        assert client.ask("GET", "/v2/", headers={"Authorization": header}).status == 401
+
+
+def test_a_push_without_credentials_leaves_nothing(closed: Running) -> None:
+    with closed.client() as client:
+        assert client.ask("POST", "/v2/app/blobs/uploads/?digest=sha256:1", b"x" * 100_000).status == 401
+    assert not (closed.root / "docker").exists()
+
+
+def test_changes_of_the_file_count_at_once(closed: Running, htpasswd: Path) -> None:
+    assert (status(closed, ALICE), status(closed, BOB)) == (200, 401)
+    replace(htpasswd, htpasswd.read_text() + line(BOB))
+    assert (status(closed, ALICE), status(closed, BOB)) == (200, 200)
+    replace(htpasswd, line(("alice", "changed-1")) + line(BOB))
+    assert (status(closed, ALICE), status(closed, ("alice", "changed-1"))) == (401, 200)
+    replace(htpasswd, line(BOB))
+    assert (status(closed, ("alice", "changed-1")), status(closed, BOB)) == (401, 200)
+    htpasswd.unlink()
+    assert status(closed, BOB) == 401
+    replace(htpasswd, line(BOB))
+    assert status(closed, BOB) == 200
+
+
+def test_a_broken_line_denies_only_its_user_and_is_reported(closed: Running, htpasswd: Path) -> None:
+    replace(htpasswd, line(ALICE) + "no colon here\n" + "carol:{SHA}nonsense\n" + line(BOB))
+    assert status(closed, ALICE) == status(closed, BOB) == 200
+    assert status(closed, ("carol", "nonsense")) == 401
+    eventually(lambda: "line 2" in closed.log.read_text() and "line 3" in closed.log.read_text())
+
+
+def test_the_log_has_names_and_no_passwords(closed: Running) -> None:
+    assert status(closed, ALICE) == 200
+    assert status(closed, ("alice", "guessed-wrong")) == 401
+    eventually(lambda: " alice GET /v2/ 200 " in closed.log.read_text())
+    said = closed.log.read_text()
+    for secret in ("wonderland", "guessed", "YWxpY2U", "$2y$"):
+        assert secret not in said
+
+
+def test_an_unknown_user_takes_as_long_as_a_wrong_password(tmp_path: Path) -> None:
+    htpasswd = tmp_path / "htpasswd"
+    htpasswd.write_text(line(ALICE, Cost.STANDARD))
+
+    def seconds(user: tuple[str, str]) -> float:
+        begin = time.perf_counter()
+        assert status(running, user) == 401
+        return time.perf_counter() - begin
+
+    with Running.start(tmp_path / "data", htpasswd=htpasswd) as running:
+        known = statistics.median(seconds(("alice", f"wrong-{n}")) for n in range(5))
+        unknown = statistics.median(seconds((f"nobody{n}", "wrong")) for n in range(5))
+    assert 0.4 < unknown / known < 2.5
+
+
+def test_a_verified_credential_is_not_hashed_again(tmp_path: Path) -> None:
+    htpasswd = tmp_path / "htpasswd"
+    htpasswd.write_text(line(ALICE, Cost.STRONG))
+    with Running.start(tmp_path / "data", htpasswd=htpasswd) as running, running.client(user=ALICE) as client:
+        begin = time.perf_counter()
+        assert client.get("/v2/").status == 200
+        first = time.perf_counter() - begin
+        begin = time.perf_counter()
+        for _ in range(20):
+            assert client.get("/v2/").status == 200
+        assert time.perf_counter() - begin < first
+
+
+def test_without_its_htpasswd_file_it_does_not_start(tmp_path: Path) -> None:
+    code, said = refuse_to_start(tmp_path / "data", htpasswd=tmp_path / "missing")
+    assert code == 1
+    assert "htpasswd-unreadable" in said
+    assert "regsetup adduser" in said
