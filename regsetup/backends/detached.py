@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from regsetup.backends import logfile
-from regsetup.backends.manager import STOP_SECONDS, Life, ServiceError
+from regsetup.backends.manager import Life, ServiceError
 from regsetup.host.files import remove_unfinished, write_atomic
 from regsetup.host.process import spawn_detached
 
@@ -63,8 +63,9 @@ class Birth:
 class Detached:
     """Runs one registry's process under nobody's watch."""
 
-    def __init__(self, service: Description, root: Path, log: Path) -> None:
+    def __init__(self, service: Description, root: Path, log: Path, stop_seconds: float) -> None:
         self._service = service
+        self._stop_seconds = stop_seconds
         self._pid_file = root / "service.pid"
         self._log = log
 
@@ -98,7 +99,7 @@ class Detached:
             write_atomic(self._pid_file, json.dumps(asdict(running)) + "\n")
 
     def stop(self) -> None:
-        """See ``Manager.stop``: SIGTERM, and SIGKILL after ``STOP_SECONDS``.
+        """See ``Manager.stop``: SIGTERM, and SIGKILL after ``stop_seconds``.
 
         Raises:
             ServiceError: it is another user's, or does not even end by SIGKILL.
@@ -111,7 +112,7 @@ class Detached:
     def _end(self, running: Birth) -> None:
         try:
             process = psutil.Process(running.pid)
-            for send, seconds in ((process.terminate, STOP_SECONDS), (process.kill, _KILLED_SECONDS)):
+            for send, seconds in ((process.terminate, self._stop_seconds), (process.kill, _KILLED_SECONDS)):
                 if Birth.of(running.pid) == running:  # else the pid may be somebody else's by now
                     send()
                 if _gone(running, seconds):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from regsetup.backends import serve_command, unit
 from regsetup.backends.description import Description, ManagedBy
 from regsetup.backends.detached import NOTE, Detached
-from regsetup.backends.manager import Life, ServiceError
+from regsetup.backends.manager import STOP_SECONDS, Life, ServiceError
 from regsetup.backends.systemd import Scope, Systemd
 from regsetup.deployment import RestartPolicy
 from regsetup.host import ports
@@ -44,10 +44,16 @@ class EmbeddedRuntime:
     kind = "service"
 
     def __init__(
-        self, paths: Paths, *, command: Sequence[str] = serve_command.COMMAND, machine: Path = Path("/")
+        self,
+        paths: Paths,
+        *,
+        command: Sequence[str] = serve_command.COMMAND,
+        machine: Path = Path("/"),
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.paths = paths
         self._command = tuple(command)
+        self._stop_seconds = stop_seconds
         self._description = paths.root / "service.json"
         self._previous = paths.root / "service.previous.json"
         user = os.geteuid() != 0
@@ -58,7 +64,7 @@ class EmbeddedRuntime:
 
     def _manager(self, service: Description) -> Manager:
         if service.managed_by is ManagedBy.NOBODY:
-            return Detached(service, self.paths.root, self.paths.log)
+            return Detached(service, self.paths.root, self.paths.log, self._stop_seconds)
         user = service.managed_by is ManagedBy.USER
         return Systemd(service, replace(self._scope, user=user), self.paths.log)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+collect_ignore = [] if SYSTEMD else ["test_systemd.py"]
 BACKENDS = ["detached", "systemd"] if SYSTEMD else ["detached"]  # tests/hosts runs these where systemd runs
 
 
