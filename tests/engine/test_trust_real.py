@@ -18,6 +18,7 @@ from regsetup.host.reload import Control
 from regsetup.trust.base import Registry
 from regsetup.trust.containerd import Containerd
 from regsetup.trust.docker import Docker
+from regsetup.trust.export import script
 from regsetup.trust.install import State, install, remove, status
 from regsetup.trust.podman import Podman
 from regsetup.trust.proof import prove_engine
@@ -209,3 +210,29 @@ def test_curl_reaches_the_registry_only_while_the_system_trusts_it(
     python = [sys.executable, "-c", SYSTEM_STORE, registry.address, str(tmp_path / "ca.crt")]
     done = run([need("unshare"), "--mount", "sh", "-c", f'{script} && exec "$0" "$@"', *python])
     assert done.ok().out.split() == ["60", "0", "60", "True"]
+
+
+@pytest.mark.parametrize("registry", ["plain"], indirect=True)
+def test_the_exported_script_makes_a_running_engine_follow_and_let_go(
+    tmp_path: Path, registry: Registry, private_engine: PrivateEngine
+) -> None:
+    original = private_engine.daemon_json.read_bytes()
+    for directory in ("etc", "var/run", "var/lib"):
+        (tmp_path / "root" / directory).mkdir(parents=True)
+    (tmp_path / "root" / "etc" / "docker").symlink_to(private_engine.home)
+    (tmp_path / "root" / "var" / "run" / "docker.pid").symlink_to(private_engine.pidfile)
+
+    def sh(*args: str) -> Completed:
+        env = {"ROOT": str(tmp_path / "root"), "DOCKER_HOST": private_engine.url}
+        return run([need("dash"), "-s", "--", *args], stdin=script(registry, datetime.now(UTC)), env=env).ok()
+
+    sdk = private_engine.client()
+    try:
+        sh("--for", "docker")
+        prove_engine(sdk, registry.address, None, repository="proof")
+        sh("--remove")
+        with pytest.raises(PlainHttpRefused):
+            prove_engine(sdk, registry.address, None, repository="proof")
+    finally:
+        sdk.close()
+    assert private_engine.daemon_json.read_bytes() == original
