@@ -86,9 +86,10 @@ def _table(seen: Status) -> Any:
 
 
 def _list(found: tuple[Status, ...]) -> Any:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "state", "address", "runs as", "images", box=None, pad_edge=False)
+    images = Column("images", overflow="fold")
+    table = Table("name", "state", "address", "runs as", images, box=None, pad_edge=False)
     for one in found:
         table.add_row(one.name, one.state, one.url, one.kind, one.storage)
     return table

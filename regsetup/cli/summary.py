@@ -46,9 +46,10 @@ def _plan_data(found: Deployed) -> dict[str, Any]:
 
 
 def _plan_table(plan: Plan) -> Any:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("action", "what", "why", "images", "restarts", box=None, pad_edge=False)
+    what = Column("what", overflow="fold")
+    table = Table("action", what, "why", "images", "restarts", box=None, pad_edge=False)
     for step in plan.steps:
         style = None if step.changes else "dim"
         row = (str(step.action), thing(step), step.reason, step.data_impact, ", ".join(step.restarts) or "-")
