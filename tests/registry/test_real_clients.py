@@ -136,6 +136,7 @@ def test_buildah_pushes_what_it_built(registry: Running, layout: Path, store_fla
 
 
 @pytest.mark.engine
+@pytest.mark.usefixtures("engine")
 class TestDocker:
     @pytest.fixture
     def name(self, registry: Running) -> Iterator[str]:
