@@ -18,6 +18,9 @@ lint: .venv/installed      ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed      ## write what is generated: the recorded session
+	$(BIN)/python -m docs.record
+
 clean:                     ## remove what the targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*
 

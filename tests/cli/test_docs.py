@@ -55,6 +55,24 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
+def _links(text: str) -> list[str]:
+    """Return the targets of Markdown links that lead to files of this project."""
+    outside_code = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)", outside_code, re.MULTILINE)
+    return [one for pair in targets for one in pair if one and not one.startswith(("http", "#"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_in_the_docs_leads_somewhere(path: Path) -> None:
+    lost = [one for one in _links(path.read_text()) if not (path.parent / one.partition("#")[0]).exists()]
+    assert not lost
+
+
+def test_a_link_is_seen_where_it_is_one_and_not_in_code() -> None:
+    text = "[a](b.md) ![c](d.svg#e) [f](https://g) `[h](i)`\n```sh\n[j](k)\n```\n[l]: m.md\n"
+    assert _links(text) == ["b.md", "d.svg#e", "m.md"]
+
+
 @functools.cache
 def _help(*command: str) -> str:
     return subprocess.run(
