@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from regsetup.client.endpoint import is_loopback
+from regsetup.client.endpoint import is_loopback, origin
 from regsetup.client.errors import UnexpectedAnswer
 
 if TYPE_CHECKING:
@@ -121,9 +121,12 @@ class Authenticator:
 
     def _check_realm(self, realm: str) -> None:
         """Send the password to https only, or as openly as the registry itself is asked."""
-        parts = urlsplit(realm)
-        open_anyway = urlsplit(self._endpoint.url).scheme == "http" or is_loopback(parts.hostname or "")
-        if parts.scheme == "https" or (parts.scheme == "http" and open_anyway):
+        try:
+            scheme, host, _ = origin(realm)
+        except ValueError:
+            scheme = host = ""
+        open_anyway = urlsplit(self._endpoint.url).scheme == "http" or is_loopback(host)
+        if scheme == "https" or (scheme == "http" and open_anyway):
             return
         raise UnexpectedAnswer(
             self._endpoint.address, "a login", f"its token service is {realm!r}, to which no password is sent"

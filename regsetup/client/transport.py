@@ -118,13 +118,13 @@ class Transport:
         Raises:
             UnexpectedAnswer: there is none, or it leads from TLS to plain HTTP.
         """
-        following = urljoin(url, location)
+        if not location:
+            raise UnexpectedAnswer(self.endpoint.address, str(ask), "no Location header")
         try:
+            following = urljoin(url, location)
             scheme, _, _ = origin(following)
         except ValueError as error:
             raise UnexpectedAnswer(self.endpoint.address, str(ask), str(error)) from error
-        if not location:
-            raise UnexpectedAnswer(self.endpoint.address, str(ask), "no Location header")
         if (origin(url)[0], scheme) == ("https", "http"):
             raise UnexpectedAnswer(
                 self.endpoint.address, str(ask), f"it leads from TLS to plain HTTP, {following}"
