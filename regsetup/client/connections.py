@@ -78,7 +78,6 @@ class Connections:
                 maxsize=_KEPT,
                 blocksize=CHUNK,
                 server_hostname=name,
-                assert_hostname=name,
             )
         parts = urlsplit(proxy)
         login = f"{parts.username}:{parts.password or ''}" if parts.username else None

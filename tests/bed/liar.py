@@ -82,6 +82,7 @@ class Liar:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            connection.settimeout(30)
             self._connections.append(connection)
             self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
             self._threads[-1].start()
@@ -90,6 +91,7 @@ class Liar:
         with suppress(OSError), connection:
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
+                self._connections.append(connection)  # the plain one is detached
             with connection, connection.makefile("rb") as reader:
                 while request := self._read(reader):
                     self.requests.append(request)
