@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -34,7 +35,8 @@ class AccessLog:
         """Write what waits."""
         lines, self._lines = self._lines, []
         if lines:
-            os.write(self._descriptor, "".join(lines).encode("utf-8", "backslashreplace"))
+            with contextlib.suppress(OSError):  # nobody reads it; that is no reason to stop
+                os.write(self._descriptor, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def _now() -> str:

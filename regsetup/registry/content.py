@@ -7,6 +7,7 @@ out; the bytes are never changed. Schema 1 is refused: its digest is not that of
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from regsetup.reference import BadReference, Digest
@@ -25,6 +26,8 @@ _ELSEWHERE = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.",
 )
+UNKNOWN = "application/octet-stream"
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")  # RFC 6838 4.2
 _UNTYPED = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 
 
@@ -94,17 +97,17 @@ def media_type_of(content: bytes) -> str:
     try:
         document = _document(content, schema1=True)
     except ManifestInvalid:
-        return "application/octet-stream"
+        return UNKNOWN
     if document.get("schemaVersion") == 1:
         return DOCKER_SCHEMA1_SIGNED if "signatures" in document else DOCKER_SCHEMA1
-    stated = _media_type(document)
-    return stated or _guess(document)
+    stated = document.get("mediaType")
+    if not stated:
+        return _guess(document)
+    return stated if isinstance(stated, str) and _MEDIA_TYPE.fullmatch(stated) else UNKNOWN
 
 
 def subject_of(content: bytes) -> Digest | None:
     """Return the digest of a stored manifest's subject."""
-    if b'"subject"' not in content:
-        return None
     try:
         subject = _subject(_document(content, schema1=True))
     except ManifestInvalid:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import resource
 import signal
 import sys
 import time
@@ -85,6 +86,7 @@ class _Server(web.Server):
 async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     """Serve on a listening socket until a signal says to stop."""
     _keep_memory()
+    _many_files()
     authenticator = Authenticator(settings.htpasswd, settings.realm) if settings.htpasswd else None
     app = App(Context(settings, open_store(settings.root)), authenticator)
     loop = asyncio.get_running_loop()
@@ -93,9 +95,11 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
         loop.add_signal_handler(number, stop.set)
     server = _Server(app.handle)
     listening = await loop.create_server(server, sock=listener, ssl=tls, backlog=1024)
+    hangup = asyncio.Event()  # without TLS it has no effect, and does not end the process either
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     background = [asyncio.create_task(_sweep(app.context))]
     if tls is not None:
-        background.append(asyncio.create_task(_watch_certificate(settings, tls)))
+        background.append(asyncio.create_task(_watch_certificate(settings, tls, hangup)))
     _announce(settings, listener)
     try:
         await stop.wait()
@@ -146,10 +150,8 @@ def _expire(context: Context) -> int:
     )
 
 
-async def _watch_certificate(settings: Settings, tls: ssl.SSLContext) -> None:
+async def _watch_certificate(settings: Settings, tls: ssl.SSLContext, hangup: asyncio.Event) -> None:
     """Load certificate and key again when they change, or at SIGHUP; a broken pair leaves the old one."""
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     loaded = _certificate_times(settings)
     while True:
         with contextlib.suppress(TimeoutError):
@@ -176,6 +178,13 @@ def _certificate_times(settings: Settings) -> tuple[int, ...]:
             if path is not None:
                 times.append(path.stat().st_mtime_ns)
     return tuple(times)
+
+
+def _many_files() -> None:
+    """Allow as many open files as this user may have: two for every client that pulls."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_memory() -> None:

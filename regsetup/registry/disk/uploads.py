@@ -45,7 +45,11 @@ class Session:
         self.directory = f"{store.places.uploads(repository)}/{identifier}"
         self._store = store
         self._data = f"{self.directory}/data"
-        self._descriptor = os.open(self._data, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(self._data, flags, 0o644)
+        except FileNotFoundError:
+            raise _unknown(identifier) from None
         self.size = os.fstat(self._descriptor).st_size
         self._hasher, self._hashed = store.recall(self, algorithm)
 
@@ -81,6 +85,8 @@ class Session:
                 detail={"digest": str(digest), "received": str(found)},
             )
         os.fsync(self._descriptor)
+        if not os.path.exists(self._data):  # cancelled by another request meanwhile
+            raise _unknown(self.identifier)
         self._store.blobs.adopt(self._data, digest)
         self._store.blobs.link(self.repository, digest)
         self.cancel()
@@ -187,7 +193,7 @@ class Uploads:
             TooManyRequests: another request holds it.
         """
         if not self.exists(repository, identifier):
-            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+            raise _unknown(identifier)
         key = f"{repository}/{identifier}"
         with self._lock:
             if key in self._held:
@@ -218,7 +224,7 @@ class Uploads:
             UploadUnknown: there is none.
         """
         if not self.exists(repository, identifier):
-            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+            raise _unknown(identifier)
         try:
             return os.stat(f"{self.places.uploads(repository)}/{identifier}/data").st_size
         except FileNotFoundError:
@@ -231,7 +237,7 @@ class Uploads:
             UploadUnknown: there is none.
         """
         if not self.exists(repository, identifier):
-            raise UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
+            raise _unknown(identifier)
         durable.remove_tree(f"{self.places.uploads(repository)}/{identifier}")
 
     def expire(self, repository: str, before: float) -> int:
@@ -273,6 +279,10 @@ class Uploads:
         """Drop what is remembered of a session."""
         with self._lock:
             self._live.pop(session.identifier, None)
+
+
+def _unknown(identifier: str) -> UploadUnknown:
+    return UploadUnknown("blob upload unknown to registry", detail={"uuid": identifier})
 
 
 def _last_change(directory: str) -> float:
