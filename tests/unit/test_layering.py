@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"backends", "certify", "state", "users"}),
     frozenset({"observe"}),
-    frozenset({"apply", "deploy", "probe", "prove", "smoke", "status", "teardown"}),
+    frozenset({"apply", "deploy", "doctor", "probe", "prove", "smoke", "status", "teardown"}),
     frozenset({"cli"}),
 )
 REGISTRY_MAY = frozenset({"registry", "errors", "secret", "reference", "auth"})

@@ -1,0 +1,120 @@
+"""Rules about who uses the registry: engine, its settings, trust, proxies, firewall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.deployment import Tls, is_loopback
+from regsetup.doctor.addresses import excepted
+from regsetup.doctor.facts import Facts, Finding, Severity
+from regsetup.errors import RegsetupError
+from regsetup.host.daemon_json import INSECURE, decode, entries
+from regsetup.host.docker_info import host_of, is_listed
+from regsetup.host.engine import Manager
+from regsetup.host.reload import restart_command
+from regsetup.trust.install import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _engine(facts: Facts) -> Iterator[Finding]:
+    if facts.engine is not None and facts.info is None and facts.backend == "docker":
+        state = "is not running" if facts.engine.manager is Manager.STOPPED else "does not answer"
+        yield Finding(
+            "engine-silent",
+            Severity.ERROR,
+            f"the Docker engine {state}",
+            "the registry is a container in it",
+            restart_command(facts.engine),
+        )
+
+
+def _daemon_json(facts: Facts) -> Iterator[Finding]:
+    if facts.engine is None or facts.daemon_json is None:
+        return
+    try:
+        listed = entries(decode(facts.daemon_json), INSECURE)
+        if listed:
+            facts.engine.check_flags(INSECURE)
+    except RegsetupError as error:
+        yield Finding(error.code, Severity.ERROR, error.message, error.cause or "", error.fix or "")
+        return
+    if any(not entry.strip() or entry != entry.strip() for entry in listed):
+        yield Finding(
+            "daemon-json-blank-entry",
+            Severity.ERROR,
+            f"{facts.engine.config} has an empty entry, or one with blanks, in {INSECURE}",
+            "dockerd does not start from it (moby#43051)",
+            f"take it out of {facts.engine.config}",
+        )
+    address = facts.wanted.address
+    if address in listed and facts.info is not None and not is_listed(facts.info, address):
+        yield Finding(
+            "daemon-not-reloaded",
+            Severity.ERROR,
+            f"the engine has not taken {address} from {facts.engine.config}",
+            "the file was changed after the engine read it",
+            "sudo regsetup trust install",
+        )
+    if address in listed and facts.wanted.tls is not Tls.OFF:
+        yield Finding(
+            "insecure-beside-tls",
+            Severity.WARNING,
+            f"the engine does not check the certificate of {address}",
+            f"{facts.engine.config} names it in {INSECURE}, though it speaks TLS",
+            "sudo regsetup trust remove, then sudo regsetup trust install",
+        )
+
+
+def _trust(facts: Facts) -> Iterator[Finding]:
+    for client in facts.clients:
+        if client.state is State.DIFFERS:
+            yield Finding(
+                "trust-missing",
+                Severity.WARNING,
+                f"{client.client} does not trust {facts.wanted.address}",
+                client.detail,
+                f"sudo regsetup trust install --for {client.client}",
+            )
+
+
+def _proxy(facts: Facts) -> Iterator[Finding]:
+    host = host_of(facts.wanted.address)
+    info = facts.info or {}
+    places = {
+        "the engine": (info.get("HttpsProxy") or info.get("HttpProxy"), info.get("NoProxy") or ""),
+        "this shell": (
+            facts.proxies.get("https_proxy") or facts.proxies.get("http_proxy"),
+            facts.proxies.get("no_proxy", ""),
+        ),
+    }
+    for place, (proxy, exceptions) in places.items():
+        if proxy and not excepted(host, str(exceptions)):
+            yield Finding(
+                "proxy",
+                Severity.WARNING,
+                f"{place} asks the proxy {_without_password(str(proxy))} for {host}",
+                f"NO_PROXY lacks it: {exceptions or 'it is empty'}",
+                f"add {host} to NO_PROXY for {place}" + (" and restart it" if place == "the engine" else ""),
+            )
+
+
+def _firewall(facts: Facts) -> Iterator[Finding]:
+    if facts.firewall and facts.backend == "docker" and not is_loopback(facts.wanted.bind):
+        yield Finding(
+            "firewall-bypassed",
+            Severity.WARNING,
+            f"{facts.firewall} does not guard port {facts.wanted.port}",
+            "Docker's published ports go around it (moby#22054)",
+            "regsetup up --bind 127.0.0.1 or a LAN address; or rules in the DOCKER-USER chain",
+        )
+
+
+def _without_password(proxy: str) -> str:
+    """A proxy's URL may hold its password."""
+    scheme, mark, rest = proxy.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (_engine, _daemon_json, _trust, _proxy, _firewall)

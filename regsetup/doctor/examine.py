@@ -1,0 +1,135 @@
+"""Gathers what the doctor's rules look at; changes nothing, and takes a few seconds at most.
+
+What can't be looked at for want of rights is left out: a rule without its fact says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from regsetup.certify import certificate_files
+from regsetup.deployment import Directory
+from regsetup.doctor.facts import Facts
+from regsetup.errors import RegsetupError
+from regsetup.host import ports
+from regsetup.host.docker_info import host_of
+from regsetup.host.process import run
+from regsetup.probe import answers, endpoint
+from regsetup.trust.base import Registry, read
+from regsetup.trust.install import Status, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from regsetup.deployment import Deployment, Paths
+    from regsetup.host.certificate_files import Found
+    from regsetup.host.reload import Control
+    from regsetup.trust.base import Client
+
+_PROXY = re.compile(r"(https?|no)_proxy", re.IGNORECASE)
+_UFW = Path("/etc/ufw/ufw.conf")
+_SELINUX = Path("/sys/fs/selinux/enforce")
+
+
+def examine(
+    wanted: Deployment, paths: Paths, backend: str, control: Control | None, clients: Iterable[Client]
+) -> Facts:
+    """Return the facts of one registry; ``control`` is of the engine on this machine, if it has one."""
+    where = wanted.storage.path if isinstance(wanted.storage, Directory) else None
+    found = _certificates(wanted, paths)
+    listener = None
+    with suppress(RegsetupError):
+        listener = ports.owner(wanted.bind, wanted.port)
+    return Facts(
+        wanted=wanted,
+        now=datetime.now(UTC),
+        backend=backend,
+        info=control.probe.info() if control else None,
+        engine=control.engine if control else None,
+        daemon_json=_bytes(control.engine.config) if control else None,
+        answers=answers(endpoint(wanted, paths)),
+        listens=listener,
+        clients=tuple(_statuses(wanted, paths, clients)),
+        resolved=_resolved(host_of(wanted.address)),
+        own=_own_addresses(),
+        ca=found.ca if found else None,
+        leaf=found.leaf if found else None,
+        htpasswd=_bytes(paths.htpasswd),
+        htpasswd_mode=_mode(paths.htpasswd),
+        storage_writable=os.access(_existing(where), os.W_OK) if where else None,
+        storage_free=shutil.disk_usage(_existing(where)).free if where else None,
+        selinux=_bytes(_SELINUX) == b"1",
+        proxies={
+            name.lower(): value for name, value in os.environ.items() if name.lower().endswith("_proxy")
+        },
+        firewall="ufw" if "\nENABLED=yes" in (_bytes(_UFW) or b"").decode(errors="replace") else None,
+        synchronized=_synchronized(),
+    )
+
+
+def _certificates(wanted: Deployment, paths: Paths) -> Found | None:
+    if wanted.scheme == "http":
+        return None
+    with suppress(RegsetupError):
+        return certificate_files(paths).find()
+    return None
+
+
+def _statuses(wanted: Deployment, paths: Paths, clients: Iterable[Client]) -> Iterable[Status]:
+    ca = _bytes(certificate_files(paths).ca_certificate) if wanted.scheme == "https" else None
+    if wanted.scheme == "https" and ca is None:
+        return
+    for client in clients:
+        with suppress(RegsetupError):
+            yield status(client, Registry(wanted.address, ca))
+
+
+def _resolved(host: str) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _own_addresses() -> frozenset[str]:
+    families = (socket.AF_INET, socket.AF_INET6)
+    return frozenset(
+        entry.address.partition("%")[0]
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in families
+    )
+
+
+def _synchronized() -> bool | None:
+    try:
+        done = run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], timeout=5.0)
+    except RegsetupError:
+        return None
+    return {"yes": True, "no": False}.get(done.out.strip())
+
+
+def _bytes(path: Path) -> bytes | None:
+    with suppress(RegsetupError):
+        return read(path)
+    return None
+
+
+def _mode(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.stat().st_mode
+    return None
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())

@@ -1,0 +1,186 @@
+"""Rules about the registry itself: port, names, certificate, users, storage, clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regsetup.auth.certificates import RENEW_BEFORE, Names
+from regsetup.auth.htpasswd import Htpasswd
+from regsetup.deployment import Tls
+from regsetup.doctor.addresses import is_address
+from regsetup.doctor.facts import Facts, Finding, Severity
+from regsetup.host.docker_info import host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+MIN_FREE = 1 << 30  # bytes; a push of one ordinary image can take as much
+OLDEST_NOW = 2025  # a clock that says an earlier year than this program's is wrong
+_OTHERS_WRITE, _OTHERS_READ = 0o022, 0o007
+
+
+def _port(facts: Facts) -> Iterator[Finding]:
+    if facts.answers is not False:
+        return
+    local = facts.wanted.local
+    if facts.listens is None:
+        yield Finding(
+            "registry-down",
+            Severity.ERROR,
+            f"nothing listens on {local}",
+            "the registry is not running",
+            "regsetup up; regsetup logs says why it ended",
+        )
+    else:
+        yield Finding(
+            "port-foreign",
+            Severity.ERROR,
+            f"{facts.listens} holds {local} and does not answer as the registry",
+            "another program has the port, or the registry speaks the other of HTTP and HTTPS",
+            f"stop {facts.listens}, or regsetup up --port PORT",
+        )
+
+
+def _names(facts: Facts) -> Iterator[Finding]:
+    host = host_of(facts.wanted.address)
+    if facts.resolved is None or is_address(host):
+        return
+    if not facts.resolved:
+        yield Finding(
+            "name-unknown",
+            Severity.ERROR,
+            f"{host} has no address",
+            "neither DNS nor /etc/hosts knows it",
+            "add it to DNS or /etc/hosts, or regsetup up --host ADDRESS",
+        )
+    elif not set(facts.resolved) & facts.own:
+        yield Finding(
+            "name-elsewhere",
+            Severity.WARNING,
+            f"{host} is {', '.join(facts.resolved)}, which is not this machine",
+            "an old DNS entry, or a machine behind a proxy or NAT",
+            f"point {host} to one of {', '.join(sorted(facts.own))}",
+        )
+    elif ":" in facts.resolved[0] and facts.wanted.bind in ("127.0.0.1", "0.0.0.0"):  # noqa: S104
+        yield Finding(
+            "name-ipv6-first",
+            Severity.WARNING,
+            f"{host} is {facts.resolved[0]} first, and the registry listens on {facts.wanted.bind} only",
+            "a client that does not try the next address fails",
+            f"regsetup up --bind ::, or use {facts.wanted.local} as the address",
+        )
+
+
+def _certificate(facts: Facts) -> Iterator[Finding]:
+    if facts.wanted.tls is Tls.OFF:
+        return
+    leaf, error = facts.leaf, Severity.ERROR
+    if leaf is None:
+        cause = "it is missing, damaged, or its key is another's"
+        yield Finding(
+            "certificate-missing", error, "the registry has no usable certificate", cause, "regsetup up"
+        )
+        return
+    if facts.now > leaf.not_after:
+        message = f"the certificate ended on {leaf.not_after:%Y-%m-%d}"
+        yield Finding("certificate-expired", error, message, "nobody renewed it", "regsetup cert renew")
+    elif leaf.ends_soon(facts.now):
+        message = f"the certificate ends in {leaf.days_left(facts.now)} days"
+        cause = f"less than {RENEW_BEFORE.days} days are left"
+        yield Finding("certificate-ends-soon", Severity.WARNING, message, cause, "regsetup cert renew")
+    if missing := leaf.names.missing(Names.of(facts.wanted.hosts)):
+        message = f"the certificate does not name {missing}"
+        yield Finding("certificate-names", error, message, f"it names {leaf.names}", "regsetup up")
+    if facts.ca is not None and facts.wanted.tls is Tls.SELF_SIGNED and leaf.issuer_key_id != facts.ca.key_id:
+        message = "the certificate is not from the registry's own CA"
+        yield Finding("certificate-other-ca", error, message, f"its issuer is {leaf.issuer}", "regsetup up")
+
+
+def _users(facts: Facts) -> Iterator[Finding]:
+    if not facts.wanted.auth:
+        return
+    if facts.htpasswd is None:
+        yield Finding(
+            "users-missing",
+            Severity.ERROR,
+            "the registry asks for users, and there is no htpasswd",
+            "registry:2 then invents a user and logs its password",
+            "regsetup adduser NAME",
+        )
+        return
+    for problem in Htpasswd.parse(facts.htpasswd.decode(errors="replace")).problems:
+        yield Finding(
+            "users-line",
+            Severity.ERROR if problem.stops_reload else Severity.WARNING,
+            f"htpasswd, line {problem.line}: {problem.reason}",
+            "registry:2 refuses the whole file and keeps the users it read before"
+            if problem.stops_reload
+            else "that line gives nobody access",
+            "mend the line, or regsetup passwd NAME",
+        )
+    if facts.htpasswd_mode is not None and facts.htpasswd_mode & (_OTHERS_WRITE | _OTHERS_READ):
+        yield Finding(
+            "users-exposed",
+            Severity.WARNING,
+            f"htpasswd has mode {facts.htpasswd_mode & 0o777:04o}",
+            "others on this machine can read or change the password hashes",
+            "chmod 600 htpasswd, in the directory that regsetup status names",
+        )
+
+
+def _storage(facts: Facts) -> Iterator[Finding]:
+    if facts.storage_writable is False:
+        yield Finding(
+            "storage-not-writable",
+            Severity.ERROR,
+            f"{facts.wanted.storage} can't be written",
+            "its owner or mode, a read-only file system, or this user's rights",
+            f"ls -ld {facts.wanted.storage}; run regsetup as its owner, or with sudo",
+        )
+    if facts.storage_free is not None and facts.storage_free < MIN_FREE:
+        yield Finding(
+            "disk-full",
+            Severity.ERROR if facts.storage_free == 0 else Severity.WARNING,
+            f"{facts.storage_free >> 20} MiB are free below {facts.wanted.storage}",
+            "a push that does not fit fails",
+            f"df -h {facts.wanted.storage}; regsetup gc frees what no tag uses",
+        )
+    if facts.selinux and facts.backend == "docker" and facts.answers is False:
+        yield Finding(
+            "selinux",
+            Severity.WARNING,
+            "SELinux is enforcing, and may keep the container from its files",
+            "a bind mount needs the label container_file_t",
+            f"sudo chcon -Rt container_file_t {facts.wanted.storage}; sudo ausearch -m avc -ts recent",
+        )
+
+
+def _clock(facts: Facts) -> Iterator[Finding]:
+    behind = facts.leaf is not None and facts.now < facts.leaf.not_before
+    if facts.now.year < OLDEST_NOW or behind:
+        yield Finding(
+            "clock-behind",
+            Severity.ERROR,
+            f"this machine's clock says {facts.now:%Y-%m-%d %H:%M} UTC",
+            "certificates are not valid yet at that time" if behind else "this program is younger than that",
+            "sudo timedatectl set-ntp true, or sudo date -s",
+        )
+    elif facts.synchronized is False and facts.wanted.tls is not Tls.OFF:
+        yield Finding(
+            "clock-free",
+            Severity.WARNING,
+            "this machine's clock follows no time server",
+            "certificates are judged by the clock",
+            "sudo timedatectl set-ntp true",
+        )
+
+
+RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    _port,
+    _names,
+    _certificate,
+    _users,
+    _storage,
+    _clock,
+)

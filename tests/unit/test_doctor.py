@@ -1,0 +1,289 @@
+"""The doctor: every rule with a fact that breaks it and one that does not, and pasted errors."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from regsetup.auth.certificates import Certificate, Names
+from regsetup.deployment import Deployment, Directory, Paths, Tls
+from regsetup.doctor import Facts, Severity, diagnose, explain
+from regsetup.doctor.addresses import excepted
+from regsetup.doctor.examine import examine
+from regsetup.doctor.explain import address_in
+from regsetup.host.certificate_files import CertificateFiles
+from regsetup.host.engine import Dockerd, Manager
+from regsetup.trust.base import Registry
+from regsetup.trust.install import State, Status
+from regsetup.trust.podman import Podman
+from tests.bed.ledger import MemoryLedger
+from tests.bed.run import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.bed.registry import RegistryProcess
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HASH = "$2y$05$" + "a" * 53
+
+
+def wanted(directory: Path, **more: Any) -> Deployment:
+    plain: dict[str, Any] = {"name": "registry", "storage": Directory(directory), "hosts": ("registry.lan",)}
+    return Deployment(**{**plain, **more})
+
+
+def certificate(**more: Any) -> Certificate:
+    plain = Certificate(
+        subject="CN=registry",
+        issuer="CN=ca",
+        names=Names.of(["registry.lan"]),
+        not_before=NOW - timedelta(days=1),
+        not_after=NOW + timedelta(days=400),
+        fingerprint="AA",
+        key_id="02",
+        issuer_key_id="01",
+    )
+    return replace(plain, **more)
+
+
+INFO: dict[str, Any] = {
+    "RegistryConfig": {"IndexConfigs": {"registry.lan:5000": {"Secure": False}}, "InsecureRegistryCIDRs": []}
+}
+LISTED = b'{"insecure-registries": ["registry.lan:5000"]}'
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Facts:
+    """A registry with TLS and users, on a machine where all is well."""
+    return Facts(
+        wanted=wanted(tmp_path, tls=Tls.SELF_SIGNED, auth=True, bind="0.0.0.0"),
+        now=NOW,
+        info={"RegistryConfig": {}},
+        engine=Dockerd(Manager.SYSTEMD, pid=7, unit="docker.service"),
+        daemon_json=b'{"debug": true}',
+        answers=True,
+        listens="docker-proxy (pid 9)",
+        clients=(Status("docker", State.TRUSTS, ""), Status("k3s", State.ABSENT, "")),
+        resolved=("10.0.0.5",),
+        own=frozenset({"10.0.0.5", "127.0.0.1"}),
+        ca=certificate(key_id="01"),
+        leaf=certificate(),
+        htpasswd=f"alice:{HASH}\n".encode(),
+        htpasswd_mode=0o100600,
+        storage_writable=True,
+        storage_free=100 << 30,
+        synchronized=True,
+    )
+
+
+def test_a_healthy_registry_has_no_findings(healthy: Facts) -> None:
+    assert diagnose(healthy) == ()
+
+
+def test_facts_that_could_not_be_gathered_lead_to_no_findings(tmp_path: Path) -> None:
+    assert diagnose(Facts(wanted(tmp_path), NOW)) == ()
+
+
+FLAGGED = Dockerd(Manager.SYSTEMD, flag_files=(("/etc/default/docker", "--insecure-registry=x"),))
+BROKEN = [
+    ("engine-silent", {"info": None}, "sudo systemctl restart docker.service"),
+    ("engine-silent", {"info": None, "engine": Dockerd(Manager.STOPPED)}, "sudo systemctl start docker"),
+    ("daemon-json-unreadable", {"daemon_json": b"{"}, "mend the file by hand"),
+    ("daemon-flag-conflict", {"engine": FLAGGED, "daemon_json": LISTED, "info": INFO}, "take --insecure"),
+    ("daemon-json-blank-entry", {"daemon_json": b'{"insecure-registries": [" a"]}'}, "take it out of"),
+    ("daemon-not-reloaded", {"daemon_json": LISTED}, "sudo regsetup trust install"),
+    ("insecure-beside-tls", {"daemon_json": LISTED, "info": INFO}, "sudo regsetup trust remove"),
+    ("registry-down", {"answers": False, "listens": None}, "regsetup up"),
+    ("port-foreign", {"answers": False}, "stop docker-proxy (pid 9)"),
+    ("name-unknown", {"resolved": ()}, "regsetup up --host ADDRESS"),
+    ("name-elsewhere", {"resolved": ("10.9.9.9",)}, "point registry.lan to one of 10.0.0.5"),
+    ("name-ipv6-first", {"resolved": ("fd00::5", "10.0.0.5")}, "regsetup up --bind ::"),
+    ("certificate-missing", {"leaf": None}, "regsetup up"),
+    ("certificate-expired", {"leaf": certificate(not_after=NOW - timedelta(days=1))}, "regsetup cert renew"),
+    (
+        "certificate-ends-soon",
+        {"leaf": certificate(not_after=NOW + timedelta(days=9))},
+        "regsetup cert renew",
+    ),
+    ("certificate-names", {"leaf": certificate(names=Names.of(["other.lan"]))}, "regsetup up"),
+    ("certificate-other-ca", {"leaf": certificate(issuer_key_id="09")}, "regsetup up"),
+    ("trust-missing", {"clients": (Status("podman", State.DIFFERS, "x is missing"),)}, "--for podman"),
+    ("users-missing", {"htpasswd": None}, "regsetup adduser NAME"),
+    ("users-line", {"htpasswd": b"alice\n"}, "regsetup passwd NAME"),
+    ("users-line", {"htpasswd": b"alice:plain\n"}, "regsetup passwd NAME"),
+    ("users-exposed", {"htpasswd_mode": 0o100644}, "chmod 600"),
+    ("storage-not-writable", {"storage_writable": False}, "ls -ld"),
+    ("disk-full", {"storage_free": 0}, "regsetup gc"),
+    ("disk-full", {"storage_free": 100 << 20}, "regsetup gc"),
+    ("selinux", {"selinux": True, "answers": False, "listens": None}, "chcon"),
+    ("clock-behind", {"now": datetime(1970, 1, 1, tzinfo=UTC)}, "timedatectl"),
+    ("clock-behind", {"leaf": certificate(not_before=NOW + timedelta(hours=1))}, "timedatectl"),
+    ("clock-free", {"synchronized": False}, "timedatectl"),
+    ("proxy", {"proxies": {"https_proxy": "http://proxy:3128"}}, "NO_PROXY for this shell"),
+    ("proxy", {"info": {"HttpProxy": "http://u:secret@proxy"}}, "the engine and restart it"),
+    ("firewall-bypassed", {"firewall": "ufw"}, "DOCKER-USER"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "fix"), BROKEN, ids=[f"{n}-{b[0]}" for n, b in enumerate(BROKEN)]
+)
+def test_each_broken_fact_is_found(healthy: Facts, code: str, changes: dict[str, Any], fix: str) -> None:
+    found = {finding.code: finding for finding in diagnose(replace(healthy, **changes))}
+    assert code in found
+    assert fix in found[code].fix
+    assert found[code].cause
+    assert "secret" not in str(found)
+
+
+def test_what_fails_stands_before_what_may(healthy: Facts) -> None:
+    found = diagnose(replace(healthy, synchronized=False, storage_writable=False, firewall="ufw"))
+    assert [finding.severity for finding in found] == [Severity.ERROR, Severity.WARNING, Severity.WARNING]
+    assert found[0].as_dict()["code"] == "storage-not-writable"
+    assert found[0].as_dict()["severity"] == "error"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"firewall": "ufw", "backend": "embedded"},
+        {"selinux": True},
+        {"info": None, "backend": "embedded"},
+        {"proxies": {"https_proxy": "http://proxy:3128", "no_proxy": ".lan"}},
+        {"daemon_json": b'{"insecure-registries": []}', "engine": FLAGGED},
+    ],
+)
+def test_the_same_fact_elsewhere_is_no_finding(healthy: Facts, changes: dict[str, Any]) -> None:
+    assert diagnose(replace(healthy, **changes)) == ()
+
+
+def test_plain_http_has_no_certificate_to_find_fault_with(healthy: Facts, tmp_path: Path) -> None:
+    plain = replace(healthy, wanted=wanted(tmp_path), leaf=None, ca=None, htpasswd=None, synchronized=False)
+    assert diagnose(plain) == ()
+    by_address = replace(plain, wanted=wanted(tmp_path, hosts=("10.0.0.5",)), resolved=())
+    assert diagnose(by_address) == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "exceptions", "expected"),
+    [
+        ("registry.lan", "", False),
+        ("registry.lan", "registry.lan", True),
+        ("registry.lan", "a, .lan", True),
+        ("registry.lan", "lan", True),
+        ("registry.lan", "*.lan", True),
+        ("registry.lan", "*", True),
+        ("registry.lan", "try.lan", False),
+        ("registry.lan", "10.0.0.0/8", False),
+        ("10.0.0.5", "10.0.0.0/8", True),
+        ("10.0.0.5", "11.0.0.0/8", False),
+        ("10.0.0.5", "x/8", False),
+        ("localhost", "", True),
+        ("127.0.0.1", "", True),
+    ],
+)
+def test_no_proxy_is_read_as_go_reads_it(host: str, exceptions: str, expected: bool) -> None:
+    assert excepted(host, exceptions) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Got permission denied while trying to connect to the Docker daemon socket", "engine-socket-denied"),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "engine-not-running"),
+        (
+            "the following directives are specified both as a flag\nand in the configuration file: hosts",
+            "daemon-flag-conflict",
+        ),
+        (
+            "unable to configure the Docker daemon with file /etc/docker/daemon.json: EOF",
+            "daemon-json-unreadable",
+        ),
+        ('x509: DNS name "b" is not permitted by any constraint', "certificate-not-permitted"),
+        ("write /var/lib/registry: no space left on device", "disk-full"),
+        ("listen tcp :5000: bind: address already in use", "port-in-use"),
+        ("Bind for 0.0.0.0:5000 failed: port is already allocated", "port-in-use"),
+        ("toomanyrequests: You have reached your pull rate limit", "rate-limited"),
+        ("denied: requested access to the resource is denied", "push-denied"),
+        (
+            'Get "https://r.lan:5000/v2/": http: server gave HTTP response to HTTPS client',
+            "engine-wants-tls",
+        ),
+        ('Get "https://r.lan:5000/v2/": x509: certificate signed by unknown authority', "engine-unknown-ca"),
+        ("the cat sat on the keyboard", "unexplained"),
+    ],
+)
+def test_a_pasted_error_is_explained(text: str, code: str) -> None:
+    error = explain(text)
+    assert error.code == code
+    assert error.cause
+    assert error.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ('Get "https://r.lan:5000/v2/": EOF', "r.lan:5000"),
+        ('Get \\"http://r.lan/v2/\\": EOF', "r.lan"),
+        ("dial tcp 10.0.0.5:5000: connect: connection refused", "10.0.0.5:5000"),
+        ("dial tcp [fd00::1]:5000: i/o timeout", "[fd00::1]:5000"),
+        ("lookup r.lan: no such host", "r.lan"),
+        ("no such host", None),
+    ],
+)
+def test_the_address_is_taken_from_the_text(text: str, address: str | None) -> None:
+    assert address_in(text) == address
+    assert (address or "the registry") in explain(f"{text} connection refused").message
+
+
+# --- gathering ---------------------------------------------------------------------------------------------
+
+
+def codes(facts: Facts) -> set[str]:
+    return {finding.code for finding in diagnose(facts)} - {
+        "clock-free",
+        "proxy",
+    }  # of the machine under test
+
+
+def test_a_registry_that_does_not_run_is_found_down(tmp_path: Path) -> None:
+    goal = wanted(tmp_path / "data", port=free_port(), hosts=())
+    assert codes(examine(goal, Paths(tmp_path, "registry"), "embedded", None, ())) == {"registry-down"}
+
+
+def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        goal = wanted(tmp_path, port=other.getsockname()[1], hosts=())
+        facts = examine(goal, Paths(tmp_path, "registry"), "embedded", None, ())
+    assert codes(facts) == {"port-foreign"}
+    assert "(pid " in (facts.listens or "")
+
+
+def test_a_name_that_does_not_exist_is_found(tmp_path: Path) -> None:
+    goal = wanted(tmp_path, port=free_port(), hosts=("no-such-host.invalid",))
+    assert "name-unknown" in codes(examine(goal, Paths(tmp_path, "registry"), "embedded", None, ()))
+
+
+def test_a_registry_with_tls_that_runs_is_well_until_its_ca_is_lost(
+    tmp_path: Path, registry_process: Callable[..., RegistryProcess]
+) -> None:
+    paths = Paths(tmp_path, "registry")
+    files = CertificateFiles(paths.certs, paths.authority)
+    files.ensure("registry", Names.of(["localhost"]), Names(), datetime.now(UTC))
+    running = registry_process(certificate=(files.certificate, files.key))
+    goal = wanted(tmp_path, port=running.port, hosts=("localhost",), tls=Tls.SELF_SIGNED)
+    podman = Podman(tmp_path / "containers")
+    from regsetup.trust.install import install
+
+    install(podman, Registry(goal.address, files.ca_certificate.read_bytes()), MemoryLedger())
+    assert codes(examine(goal, paths, "embedded", None, (podman,))) <= {"name-ipv6-first"}
+    files.ca_certificate.unlink()
+    assert "registry-down" not in codes(examine(goal, paths, "embedded", None, (podman,)))
+    files.certificate.unlink()
+    assert "certificate-missing" in codes(examine(goal, paths, "embedded", None, (podman,)))
