@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +22,9 @@ from regsetup.host import signals
 from regsetup.host.files import CannotWrite, write_atomic
 from regsetup.plan import Action, Plan, Resource, Step
 from regsetup.probe import answers, endpoint
-from regsetup.state import Kind, State
+from regsetup.state import Entry, Kind, State
+from regsetup.trust import install as trust
+from regsetup.trust_here import TrustFile, forget, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment
     from regsetup.observe import Survey
     from regsetup.secret import Secret
+    from regsetup.trust.base import Client
 
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
 _LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
@@ -98,6 +101,10 @@ class Reporter(Protocol):
 
     def transferred(self, progress: Progress) -> None:
         """A part of an image has arrived."""
+        ...
+
+    def noted(self, note: str) -> None:
+        """Something is left for a person to do."""
         ...
 
     def undone(self, step: Step) -> None:
@@ -280,6 +287,24 @@ class Executor:
         """Remove what an interrupted run did not finish."""
         self.survey.choice.runtime.remove()
 
+    def tell_client(self, step: Step) -> Callable[[], None]:
+        """Make a client of this machine trust the registry; what is left to a person is told."""
+        name, _, address = step.target.partition(" ")
+        client = next(one for one in self.survey.clients if one.name == name)
+        ledger = TrustFile(self.survey.paths.home)
+        self._record(Kind.TRUST, address)
+        done = trust.install(client, registry(self.survey.wanted, self.survey.paths, address), ledger)
+        for note in done.notes:
+            self.reporter.noted(note)
+        return lambda: _forget(client, address, ledger)
+
+    def untell_clients(self, step: Step) -> None:
+        """Take back what clients were told of an address that the registry had."""
+        for note in forget(self.survey.clients, step.target, self.survey.paths.home):
+            self.reporter.noted(note)
+        kept = tuple(one for one in self.state.ledger if one != Entry(Kind.TRUST, step.target))
+        self._save(replace(self.state, ledger=kept))
+
     def discard(self, _step: Step) -> None:
         """Remove the old one; from here on there is no way back."""
         self._undo.clear()
@@ -312,6 +337,8 @@ _DO: dict[tuple[Resource, Action], Callable[[Executor, Step], Callable[[], None]
     (Resource.SECRET, Action.CREATE): Executor.write_secret,
     (Resource.USER, Action.ADD): Executor.add_user,
     (Resource.CERTIFICATE, Action.CREATE): Executor.certify,
+    (Resource.TRUST, Action.WRITE): Executor.tell_client,
+    (Resource.TRUST, Action.REMOVE): Executor.untell_clients,
     (Resource.CONFIG, Action.WRITE): Executor.write_config,
     (Resource.DEPLOYMENT, Action.WRITE): Executor.write_deployment,
     (Resource.IMAGE, Action.PULL): Executor.pull,
@@ -327,6 +354,10 @@ for _runtime in (Resource.CONTAINER, Resource.SERVICE):
         (_runtime, Action.PUT_BACK): Executor.put_back,
         (_runtime, Action.DISCARD): Executor.discard,
     }
+
+
+def _forget(client: Client, address: str, ledger: TrustFile) -> None:
+    trust.remove(client, address, ledger)
 
 
 def storage_entry(wanted: Deployment) -> tuple[Kind, str]:

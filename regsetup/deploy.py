@@ -14,6 +14,7 @@ from regsetup.backends.choice import choose
 from regsetup.observe import survey
 from regsetup.plan import Plan, plan
 from regsetup.state import Kind, State, exclusive
+from regsetup.trust_here import no_restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from regsetup.deployment import Paths
     from regsetup.load import Loaded
     from regsetup.observe import Survey
+    from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
 
@@ -46,13 +48,14 @@ class Deployed:
         return bool(self.plan.pending)
 
 
-def look(loaded: Loaded, paths: Paths, *, adopt: bool = False) -> Deployed:
+def look(loaded: Loaded, paths: Paths, *, adopt: bool = False, confirm: Confirm = no_restart) -> Deployed:
     """Plan and change nothing: ``--dry-run``."""
     found = survey(
         loaded.deployment,
         loaded.wished,
         choose(loaded.deployment, paths, states.read(paths.state)),
         paths,
+        confirm,
         adopt=adopt,
     )
     return Deployed(found, plan(found.goal, found.seen), {})
@@ -64,6 +67,7 @@ def deploy(
     ask: Passwords,
     reporter: Reporter,
     *,
+    confirm: Confirm = no_restart,
     adopt: bool = False,
     ready_timeout: float = READY_TIMEOUT,
 ) -> Deployed:
@@ -71,12 +75,13 @@ def deploy(
 
     Args:
         ask: returns the passwords of the users that will be added.
+        confirm: asked whether the engine may be restarted, given the containers that this would stop.
 
     Raises:
         RegsetupError: what went wrong; the steps done so far were undone.
     """
     with exclusive(paths) as made:
-        before = look(loaded, paths, adopt=adopt)
+        before = look(loaded, paths, adopt=adopt, confirm=confirm)
         state = _state(before.survey, paths, made)
         if not before.changed:
             if not paths.state.exists():

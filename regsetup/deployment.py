@@ -174,6 +174,7 @@ class Deployment:
         hosts: the names and addresses by which clients reach it, the first one preferred.
         users: must exist when done; others stay.
         auth: whether credentials are asked for.
+        daemon_json, certs_d: instead of the engine's own ``daemon.json`` and ``certs.d``.
         env: further variables of the container, sorted by name.
     """
 
@@ -195,6 +196,8 @@ class Deployment:
     insecure: bool = False
     trust: Trust = Trust.AUTO
     daemon: Daemon = Daemon.AUTO
+    daemon_json: Path | None = None
+    certs_d: Path | None = None
     restart_policy: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     env: tuple[tuple[str, str], ...] = ()
     mirror_of: str | None = None

@@ -7,7 +7,9 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from regsetup import settings, storage, users
+from regsetup import settings, storage, trust_here, users
+from regsetup import state as states
+from regsetup.backends.engine import DEFAULT_ENGINE
 from regsetup.certify import why_install
 from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
 from regsetup.host import ports
@@ -15,6 +17,7 @@ from regsetup.load import DEFAULT_USER
 from regsetup.observed import Observed
 from regsetup.plan import Goal, Resource
 from regsetup.secret import Secret
+from regsetup.state import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from regsetup.backends.choice import Choice
     from regsetup.backends.engine import Engine
     from regsetup.deployment import Paths
+    from regsetup.trust.base import Client
+    from regsetup.trust_here import Confirm
 
 _HEAD = """\
 # What `regsetup up` was told, so that `regsetup up` alone means the same again. Users are in auth/htpasswd.
@@ -37,6 +42,7 @@ class Survey:
     Attributes:
         texts: the wanted content of each generated file, by name.
         http_secret: the one on disk, or a new one that a step will write.
+        clients: programs of this machine that pull and push.
     """
 
     choice: Choice
@@ -45,6 +51,7 @@ class Survey:
     seen: Observed
     texts: Mapping[str, str]
     http_secret: Secret
+    clients: tuple[Client, ...] = ()
 
     @property
     def wanted(self) -> Deployment:
@@ -53,7 +60,13 @@ class Survey:
 
 
 def survey(
-    wanted: Deployment, wished: Mapping[str, object], choice: Choice, paths: Paths, *, adopt: bool = False
+    wanted: Deployment,
+    wished: Mapping[str, object],
+    choice: Choice,
+    paths: Paths,
+    confirm: Confirm,
+    *,
+    adopt: bool = False,
 ) -> Survey:
     """Look at the container or service, port, files and image.
 
@@ -74,6 +87,8 @@ def survey(
     if isinstance(wanted.storage, Directory) and current is None:
         storage.require_free(wanted.storage.path)
     secret = read_http_secret(paths) or Secret(secrets.token_hex(SECRET_BYTES))
+    certificate = why_install(wanted, paths)
+    trust = _trust(wanted, choice, paths, confirm, new_certificate=certificate is not None)
     texts = _texts(wanted, wished, choice, paths, secret)
     goal = Goal(
         deployment=wanted,
@@ -84,7 +99,9 @@ def survey(
         image=wanted.image if choice.engine else None,
         image_archive=archive,
         secret=choice.engine is not None,
-        certificate=why_install(wanted, paths),
+        certificate=certificate,
+        stale_trust=trust.stale,
+        trust=tuple((f"{one.client} {one.address}", one.needed, one.reason) for one in trust.wishes),
         default_user=DEFAULT_USER,
         adopt=adopt,
     )
@@ -96,7 +113,30 @@ def survey(
         storage_exists=_storage_exists(wanted, choice),
         image=_image_id(wanted, choice),
     )
-    return Survey(choice, paths, goal, seen, texts, secret)
+    return Survey(choice, paths, goal, seen, texts, secret, trust.clients)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """Clients of this machine, what they are to be told, and which addresses they are to forget."""
+
+    clients: tuple[Client, ...] = ()
+    wishes: tuple[trust_here.Wish, ...] = ()
+    stale: tuple[str, ...] = ()
+
+
+def _trust(
+    wanted: Deployment, choice: Choice, paths: Paths, confirm: Confirm, *, new_certificate: bool
+) -> _Trust:
+    addresses = trust_here.addresses(wanted)
+    state = states.read(paths.state)
+    stale = tuple(one for one in state.of(Kind.TRUST) if one not in addresses) if state else ()
+    if not addresses and not stale:
+        return _Trust()
+    engine = choice.engine.address if choice.engine else DEFAULT_ENGINE
+    clients = trust_here.clients(engine, wanted, confirm)
+    wishes = trust_here.wishes(clients, wanted, paths, new_certificate=new_certificate)
+    return _Trust(clients, wishes, stale)
 
 
 def sha256(text: str) -> str:

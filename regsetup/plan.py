@@ -48,6 +48,7 @@ class Resource(StrEnum):
     USER = "user"
     CERTIFICATE = "certificate"
     CONFIG = "config.yml"
+    TRUST = "trust"
     CONTAINER = "container"
     SERVICE = "service"
     DEPLOYMENT = "deployment.yaml"
@@ -98,6 +99,8 @@ class Goal:
         files: name of each generated file to the SHA-256 (hex) of its wanted text.
         secret: whether the back end needs ``http.secret``.
         certificate: why the certificate must be made or renewed; None where it is good or not needed.
+        trust: what clients of this machine are to be told: client and address, whether it is needed, and why.
+        stale_trust: addresses that clients were told, and that are the registry's no more.
         default_user: who is added where users are asked for and none was named.
         image_fresh: an archive that is to be loaded, even if an image of that name is here.
     """
@@ -111,6 +114,8 @@ class Goal:
     image_archive: str | None = None
     secret: bool = False
     certificate: str | None = None
+    trust: tuple[tuple[str, bool, str], ...] = ()
+    stale_trust: tuple[str, ...] = ()
     default_user: str = "admin"
     adopt: bool = False
 
@@ -146,6 +151,7 @@ def plan(goal: Goal, seen: Observed) -> Plan:
             _generated("deployment.yaml", Resource.DEPLOYMENT, goal, settled),
             *leftovers,
             *runtime,
+            *_trust(goal),
         )
     )
 
@@ -221,6 +227,13 @@ def _users(goal: Goal, seen: Observed) -> Iterator[Step]:
             yield Step(Action.KEEP, Resource.USER, name, "has a password")
         else:
             yield Step(Action.ADD, Resource.USER, name, "not in htpasswd")
+
+
+def _trust(goal: Goal) -> Iterator[Step]:
+    for address in goal.stale_trust:
+        yield Step(Action.REMOVE, Resource.TRUST, address, "not an address of the registry any more")
+    for target, needed, reason in goal.trust:
+        yield Step(Action.WRITE if needed else Action.KEEP, Resource.TRUST, target, reason)
 
 
 def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:

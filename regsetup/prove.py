@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from regsetup.probe import endpoint
 from regsetup.reference import Digest
 from regsetup.smoke import Check, Outcome, forget, prove
 from regsetup.smoke.image import PREFIX
+from regsetup.trust_here import TrustFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +57,7 @@ def prove_here(
             progress=told,
             cleanup=(lambda repository, digests: forget(data, repository, digests)) if data else None,
         )
-        through = _through_engine(wanted, choice, where, data)
+        through = _through_engine(wanted, paths, choice, where, data)
         told(through)
     return (*checks, through)
 
@@ -87,10 +89,12 @@ def _local_data(wanted: Deployment, choice: Choice) -> Path | None:
     return volumes.mountpoint(choice.docker(), wanted.storage.name)
 
 
-def _through_engine(wanted: Deployment, choice: Choice, where: Endpoint, data: Path | None) -> Check:
+def _through_engine(
+    wanted: Deployment, paths: Paths, choice: Choice, where: Endpoint, data: Path | None
+) -> Check:
     """Push and pull by the engine of this machine, at an address that it trusts."""
     name = "engine"
-    address = _engine_address(wanted)
+    address = _engine_address(wanted, paths)
     if wanted.mirror_of:
         return Check(name, Outcome.SKIPPED, 0.0, "a pull-through cache takes no pushes")
     if address is None:
@@ -114,11 +118,24 @@ def _through_engine(wanted: Deployment, choice: Choice, where: Endpoint, data: P
     return Check(name, Outcome.OK, time.perf_counter() - started, f"pushed and pulled {pushed}")
 
 
-def _engine_address(wanted: Deployment) -> str | None:
-    """Loopback needs no trust: engines take 127.0.0.0/8 and ::1 as insecure registries by themselves."""
+def _engine_address(wanted: Deployment, paths: Paths) -> str | None:
+    """Return an address at which the engine of this machine trusts the registry.
+
+    Loopback needs no trust: engines take 127.0.0.0/8 and ::1 as insecure registries by themselves.
+    """
+    told = {one.address for one in TrustFile(paths.home).entries() if one.client == "docker"}
+    if wanted.address in told and _resolves(wanted.hosts[0]):
+        return wanted.address
     if wanted.bind in ("0.0.0.0", "::") or is_loopback(wanted.bind):  # noqa: S104  compared, not bound
         return str(wanted.local)
     return None
+
+
+def _resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def _push_and_pull(engine: Engine, address: str, where: Endpoint, repository: str) -> Reference:

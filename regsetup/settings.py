@@ -240,6 +240,8 @@ FIELDS = {
         Field("insecure", boolean),
         Field("trust", choice(Trust)),
         Field("daemon", choice(Daemon)),
+        Field("daemon_json", path),
+        Field("certs_d", path),
         Field("restart_policy", choice(RestartPolicy)),
         Field("env", env, many=True),
         Field("mirror_of", mirror),

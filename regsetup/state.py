@@ -61,6 +61,7 @@ class Kind(StrEnum):
     DIRECTORY = "directory"
     FILE = "file"
     STORAGE = "storage"
+    TRUST = "trust"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from regsetup import state as states
 from regsetup import storage
 from regsetup.backends.choice import Choice, reopen
+from regsetup.backends.engine import DEFAULT_ENGINE
 from regsetup.certify import certificate_files
 from regsetup.errors import RegsetupError
 from regsetup.state import Kind
+from regsetup.status import remembered
+from regsetup.trust_here import clients, forget, no_restart
 
 if TYPE_CHECKING:
     from regsetup.deployment import Paths
@@ -101,16 +104,30 @@ def check_purge(removal: Removal) -> None:
                 raise storage.NotARegistry(facts.path, facts.foreign)
 
 
-def remove(removal: Removal, paths: Paths) -> None:
-    """Stop and remove the container or service; what makes it come back stays."""
+def remove(removal: Removal, paths: Paths) -> list[str]:
+    """Stop and remove the container or service, and make clients forget it; what brings it back stays.
+
+    Returns:
+        What is left for a person to do, such as a restart of the engine.
+    """
     if removal.state is None or removal.choice is None:
-        return
+        return []
     runtime = removal.choice.runtime
     runtime.remove()
     runtime.discard_aside()
+    notes = _untell(removal, paths)
     for path in (paths.config, paths.log):
         path.unlink(missing_ok=True)
-    states.write(paths.state, removal.state.without(*_RUNTIME))
+    states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST))
+    return notes
+
+
+def _untell(removal: Removal, paths: Paths) -> list[str]:
+    """Make clients forget the registry."""
+    if removal.state is None or not (addresses := removal.state.of(Kind.TRUST)):
+        return []
+    known = clients(removal.state.engine or DEFAULT_ENGINE, remembered(paths), no_restart)
+    return [note for address in addresses for note in forget(known, address, paths.home)]
 
 
 def purge(removal: Removal, paths: Paths) -> list[Path]:

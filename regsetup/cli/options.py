@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regsetup.deployment import Paths
 
 
@@ -61,3 +64,11 @@ def find_paths(name: str) -> Paths:
     except settings.BadValue as error:
         raise BadSetting("--name", name, str(error)) from None
     return Paths(find_home(os.environ), name)
+
+
+def may_restart(stopped: Sequence[str]) -> bool:
+    """Ask whether the engine may be restarted; without a terminal it may not."""
+    if not sys.stdin.isatty():
+        return False
+    cost = f"this stops {', '.join(stopped)}" if stopped else "no container stops"
+    return typer.confirm(f"The engine must be restarted to trust the registry: {cost}. Restart it?", err=True)

@@ -33,6 +33,10 @@ class Steps:
         """See ``Reporter``."""
         self._end_bar()
 
+    def noted(self, note: str) -> None:
+        """See ``Reporter``."""
+        render.say(f"  to do     {note}")
+
     def undone(self, step: Step) -> None:
         """See ``Reporter``."""
         self._end_bar()

@@ -54,15 +54,21 @@ def teardown(
             work.check_purge(removal)
             if not yes and not _confirmed(name, removal.stored):
                 return render.Outcome({"name": name}, ("nothing was deleted",), code=1)
-        work.remove(removal, paths)
+        notes = work.remove(removal, paths)
         if purge:
             made.extend(work.purge(removal, paths))
     stored = [_shown(one) for one in removal.stored]
     verb = "deleted" if purge else "kept"
     return render.Outcome(
-        {"name": name, "removed": list(removal.things), verb: [one.where for one in removal.stored]},
+        {
+            "name": name,
+            "removed": list(removal.things),
+            verb: [one.where for one in removal.stored],
+            "to_do": notes,
+        },
         (
             *(f"removed  {thing}" for thing in removal.things),
+            *(f"to do    {note}" for note in notes),
             *(f"{verb:<8} {one}" for one in stored),
             *(() if purge else (f"kept     {paths.root} (users, settings); regsetup up brings it back",)),
         ),

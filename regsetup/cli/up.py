@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from regsetup.cli import options, render
+from regsetup.cli.options import may_restart
 
 WHERE, WHAT, WHO, TRUST, HOW = "Where", "What runs", "Who may enter", "TLS and trust", "How it is done"
 
@@ -86,6 +87,20 @@ def up(
         bool | None,
         typer.Option("--insecure/--no-insecure", help="Plain HTTP beyond loopback.", rich_help_panel=TRUST),
     ] = None,
+    trust: Annotated[
+        str | None,
+        _option("--trust", TRUST, "auto|ca|insecure|none", "What engines on this machine are told."),
+    ] = None,
+    daemon: Annotated[
+        str | None,
+        _option("--daemon", TRUST, "auto|reload|restart|never", "What may be done to Docker for that."),
+    ] = None,
+    daemon_json: Annotated[
+        str | None, _option("--daemon-json", TRUST, "FILE", "Instead of the engine's own daemon.json.")
+    ] = None,
+    certs_d: Annotated[
+        str | None, _option("--certs-d", TRUST, "DIR", "Instead of the engine's own certs.d.")
+    ] = None,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over a container of this name.", rich_help_panel=HOW)
     ] = False,
@@ -114,6 +129,7 @@ def up(
     from regsetup.deployment import Paths
     from regsetup.load import find_home, load
     from regsetup.settings import FIELDS
+    from regsetup.trust_here import no_restart as never
 
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
@@ -123,5 +139,13 @@ def up(
         return planned(deploy.look(loaded, paths, adopt=adopt), exit_code=exit_code)
     source = Source(stdin=password_stdin, file=password_file, generate=yes)
     with Steps() as reporter:
-        done = deploy.deploy(loaded, paths, source.take, reporter, adopt=adopt, ready_timeout=wait)
+        done = deploy.deploy(
+            loaded,
+            paths,
+            source.take,
+            reporter,
+            confirm=never if yes else may_restart,
+            adopt=adopt,
+            ready_timeout=wait,
+        )
     return finished(done, loaded, check=not no_check)

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"}
     ),
-    frozenset({"backends", "certify", "state", "users"}),
+    frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
     frozenset({"apply", "deploy", "doctor", "probe", "prove", "smoke", "status", "teardown"}),
     frozenset({"cli"}),

@@ -1,0 +1,182 @@
+"""The clients of this machine and the registries that regsetup made them trust.
+
+Which files belong to which client is ``trust``'s to know; here they meet the engine that was found, what the
+person allows, and ``trust.json``, the ledger of every file touched outside regsetup's own directories.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup.deployment import Listen, Tls, Trust, is_loopback
+from regsetup.errors import RegsetupError
+from regsetup.host.engine import find
+from regsetup.host.files import write_atomic
+from regsetup.host.reload import Control
+from regsetup.trust.base import Registry, Touched
+from regsetup.trust.clients import every
+from regsetup.trust.install import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from regsetup.deployment import Deployment, Paths
+    from regsetup.trust.base import Client
+
+    Confirm = Callable[[Sequence[str]], bool]
+
+BY_UP = ("docker", "podman")  # what `up` tells by itself; the others on request, by `trust install --for`
+BY_HAND = "sudo regsetup trust install"
+VERSION = 1
+
+
+class TrustLedgerDamaged(RegsetupError):
+    """``trust.json`` can't be read."""
+
+    code = "trust-ledger-damaged"
+
+    def __init__(self, path: Path, cause: str) -> None:
+        super().__init__(
+            f"{path} can't be read",
+            cause=cause,
+            fix=f"look at it; without it regsetup can't take back what it told clients: mv {path} {path}.bad",
+        )
+
+
+class TrustFile:
+    """The ledger on disk: one JSON file below regsetup's home, gone when it is empty."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "trust.json"
+
+    def entries(self) -> Sequence[Touched]:
+        """Return every entry, the oldest first.
+
+        Raises:
+            TrustLedgerDamaged: not what ``note`` writes.
+        """
+        try:
+            raw = json.loads(self.path.read_text(encoding="utf-8"))
+            return [Touched.from_dict(one) for one in raw["touched"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrustLedgerDamaged(self.path, f"{type(error).__name__}: {error}") from error
+
+    def note(self, entry: Touched) -> None:
+        """Add an entry, or replace the one of the same client, address and path."""
+        before = list(self.entries())
+        places = [index for index, one in enumerate(before) if _same(one, entry)]
+        if places:
+            before[places[0]] = entry
+        else:
+            before.append(entry)
+        self._write(before)
+
+    def forget(self, entry: Touched) -> None:
+        """Drop an entry."""
+        self._write([one for one in self.entries() if not _same(one, entry)])
+
+    def _write(self, entries: list[Touched]) -> None:
+        if not entries:
+            self.path.unlink(missing_ok=True)
+            return
+        content = {"version": VERSION, "touched": [one.as_dict() for one in entries]}
+        write_atomic(self.path, json.dumps(content, indent=2) + "\n", mode=0o600)
+
+
+def _same(one: Touched, other: Touched) -> bool:
+    return (one.client, one.address, one.path) == (other.client, other.address, other.path)
+
+
+def clients(engine: str, wanted: Deployment, confirm: Confirm) -> tuple[Client, ...]:
+    """Return every client that regsetup knows, with the engine at ``engine`` (as in DOCKER_HOST).
+
+    ``confirm`` is asked whether the engine may be restarted, given the containers that this would stop.
+    """
+    from regsetup.backends.engine_probe import EngineProbe
+
+    probe = EngineProbe(engine)
+    found = find(engine, probe.info(), home=Path.home())
+    found = replace(found, config=wanted.daemon_json or found.config, certs_d=wanted.certs_d or found.certs_d)
+    return every(Control(found, probe, wanted.daemon, confirm), Path.home())
+
+
+def forget(known: Sequence[Client], address: str, home: Path) -> list[str]:
+    """Take back what any client was told of ``address``; returns what is left for a person to do.
+
+    Raises:
+        CannotTakeBack: somebody has changed a file, and ours is not to be found in it.
+    """
+    ledger = TrustFile(home)
+    return [note for client in known for note in remove(client, address, ledger).notes]
+
+
+def no_restart(_stopped: Sequence[str]) -> bool:
+    """Never allow a restart of the engine: nobody can be asked."""
+    return False
+
+
+def addresses(wanted: Deployment) -> tuple[str, ...]:
+    """Return every ``host:port`` that clients are to trust; none on loopback or with a public CA."""
+    if wanted.trust is Trust.NONE or is_loopback(wanted.bind):
+        return ()
+    if wanted.tls is Tls.OWN and wanted.trust is not Trust.INSECURE:
+        return ()
+    return tuple(str(Listen(host, wanted.port)) for host in wanted.hosts)
+
+
+def registry(wanted: Deployment, paths: Paths, address: str) -> Registry:
+    """Return what a client is told of ``address``: our CA, or that it speaks plain HTTP.
+
+    Raises:
+        FileNotFoundError: the CA is not made yet.
+    """
+    plain = wanted.tls is Tls.OFF or wanted.trust is Trust.INSECURE
+    return Registry(address, None if plain else (paths.certs / "ca.crt").read_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one client of this machine is to be told, and why; ``needed`` is False where nothing is to do."""
+
+    client: str
+    address: str
+    needed: bool
+    reason: str
+
+
+def wishes(
+    known: Sequence[Client], wanted: Deployment, paths: Paths, *, new_certificate: bool
+) -> tuple[Wish, ...]:
+    """Compare what the clients that ``up`` tells by itself know with what they are to know.
+
+    Raises:
+        RegsetupError: a client's file can't be read or changed; nothing was.
+    """
+    found = []
+    for client in known:
+        if client.name in BY_UP and client.detect():
+            found += [_wish(client, wanted, paths, one, new_certificate) for one in addresses(wanted)]
+    return tuple(found)
+
+
+def _wish(client: Client, wanted: Deployment, paths: Paths, address: str, new_certificate: bool) -> Wish:
+    if new_certificate and wanted.trust is not Trust.INSECURE:
+        return Wish(client.name, address, needed=True, reason="its CA is new")
+    plan = client.plan(registry(wanted, paths, address))
+    if not plan.needed:
+        return Wish(client.name, address, needed=False, reason=plan.reason or "told already")
+    closed = [edit.path for edit in plan.needed if not _writable(edit.path)]
+    if closed and wanted.trust is Trust.AUTO:
+        return Wish(client.name, address, needed=False, reason=f"{closed[0]} needs root: {BY_HAND}")
+    return Wish(client.name, address, needed=True, reason=", ".join(str(edit.path) for edit in plan.needed))
+
+
+def _writable(path: Path) -> bool:
+    ground = next(one for one in (path, *path.parents) if one.exists())
+    return os.access(ground, os.W_OK)
