@@ -90,7 +90,7 @@ def deploy(
         passwords = ask(before.plan.new_users)
         executor = Executor(before.survey, state, passwords, reporter, ready_timeout=ready_timeout)
         executor.run(before.plan)
-        left = look(loaded, paths).plan.pending
+        left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
         if left:
             raise NotConverged(left)
         return Deployed(before.survey, before.plan, passwords)

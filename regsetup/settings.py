@@ -72,14 +72,14 @@ class Field:
 def name(text: str, _base: Path) -> str:
     """Read a name for container, unit and directory."""
     if not _NAME.fullmatch(text):
-        raise BadValue("a name is 1 to 63 letters, digits, '_', '.' and '-', starting with a letter or digit")
+        raise BadValue("1 to 63 letters, digits, '_', '.' and '-', starting with a letter or digit")
     return text
 
 
 def port(text: str, _base: Path) -> int:
     """Read a TCP port, 1 to 65535."""
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
-        raise BadValue("a port is a whole number from 1 to 65535")
+        raise BadValue("a whole number from 1 to 65535")
     return int(text)
 
 
@@ -134,7 +134,7 @@ def storage(text: str, base: Path) -> Storage:
     prefix, colon, volume = text.partition(":")
     if colon and prefix == "volume":
         if not _NAME.fullmatch(volume):
-            raise BadValue("after 'volume:' stands a volume name of letters, digits, '_', '.' and '-'")
+            raise BadValue("after 'volume:' a volume name of letters, digits, '_', '.' and '-'")
         return Volume(volume)
     return Directory(path(text, base))
 

@@ -51,8 +51,8 @@ class UserUnknown(UsageError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(
             f"there is no user {name!r}",
-            cause=f"there are {', '.join(known)}" if known else "there are no users",
-            fix=f"regsetup adduser {name}",
+            cause=f"the users are {', '.join(known)}" if known else "there are no users",
+            fix=f"regsetup users lists them; regsetup adduser {name} adds one",
         )
 
 

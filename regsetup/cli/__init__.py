@@ -76,7 +76,7 @@ def run(arguments: list[str]) -> int:
         if not str(error):  # no command at all: the help was printed
             return 2
         context = getattr(error, "ctx", None)
-        path = context.command_path if context else "regsetup"
+        path = context.command_path if context else " ".join(["regsetup", *_command(arguments)])
         if "--json" in arguments:
             render.style.json = True
         wrong = BadCommandLine(error.format_message(), fix=f"{path} --help")  # type: ignore[attr-defined]
@@ -93,6 +93,10 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001  the last line: a defect of ours, told as an error like others
         return _defect(error, arguments)
+
+
+def _command(arguments: list[str]) -> list[str]:
+    return [word for word in arguments[:1] if not word.startswith("-")]
 
 
 def _defect(error: Exception, arguments: list[str]) -> int:

@@ -40,7 +40,7 @@ class Steps:
     def undone(self, step: Step) -> None:
         """See ``Reporter``."""
         self._end_bar()
-        render.say(f"  undone    {thing(step)}")
+        render.say(f"  undone    {step.action} {thing(step)}")
 
     def transferred(self, progress: Progress) -> None:
         """See ``Reporter``."""

@@ -72,17 +72,25 @@ def _table(seen: Status) -> Any:
     free = "" if seen.free is None else f", {decimal(seen.free)} free"
     rows = {
         "registry": seen.name,
-        "state": seen.state + ("" if seen.answers or not seen.running else ", but it does not answer"),
+        "state": _state(seen),
         "address": seen.url,
-        "runs as": f"{seen.kind} {seen.id or ''}".rstrip() + (f" from {seen.image}" if seen.image else ""),
-        "health": seen.health,
-        "since": seen.started_at or "-",
+        "runs as": seen.id and f"{seen.kind} {seen.id}" + (f" from {seen.image}" if seen.image else ""),
+        "since": seen.started_at,
         "users": ", ".join(seen.users) if seen.auth else "everybody may push and pull",
         "images": f"{seen.storage}{size}{free}",
     }
     for label, text in rows.items():
-        table.add_row(label, text)
+        if text:
+            table.add_row(label, text)
     return table
+
+
+def _state(seen: Status) -> str:
+    """Say that it answers, which is more than that Docker finds it healthy, or what is wrong."""
+    if not seen.running:
+        return seen.state + (f": {seen.problem}" if seen.problem else "")
+    answers = "answers" if seen.answers else "does not answer"
+    return f"running, {answers}" + (", unhealthy" if seen.health == "unhealthy" else "")
 
 
 def _list(found: tuple[Status, ...]) -> Any:

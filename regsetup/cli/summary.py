@@ -113,6 +113,8 @@ def _commands(wanted: Deployment, user: str | None) -> list[str]:
     """Return what to type to push an image, with the client that is installed here."""
     import shutil
 
+    if wanted.mirror_of:
+        return [f"docker pull {wanted.address}/IMAGE"]
     client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
     plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
     login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []

@@ -70,7 +70,9 @@ def teardown(
             *(f"removed  {thing}" for thing in removal.things),
             *(f"to do    {note}" for note in notes),
             *(f"{verb:<8} {one}" for one in stored),
-            *(() if purge else (f"kept     {paths.root} (users, settings); regsetup up brings it back",)),
+            f"deleted  {paths.root} (users, settings)"
+            if purge
+            else f"kept     {paths.root} (users, settings); regsetup up brings it back",
         ),
         changed=bool(removal.things) or purge,
     )

@@ -93,7 +93,7 @@ class DaemonRefused(RegsetupError):
 class EngineStayedDown(RegsetupError):
     """dockerd did not come back; the old file is in place."""
 
-    code = "engine-down"
+    code = "engine-stayed-down"
 
     def __init__(self, config: Path, detail: str, *, up: bool, by_hand: str) -> None:
         state = "and it runs again" if up else "but it does not start with that either"

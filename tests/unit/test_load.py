@@ -385,6 +385,8 @@ def test_a_file_says_what_flags_say(place: Place, flags: dict[str, object]) -> N
 
 
 ONE_OF_EACH = {
+    "daemon_json": "daemon.json",
+    "certs_d": "certs.d",
     "name": "n",
     "backend": "docker",
     "image": "registry:3",
