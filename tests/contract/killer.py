@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.contract.runtimes import embedded
+from tests.contract.runtimes import STANDIN, embedded
 
 KILLED = 137  # exit code of a shell's child after SIGKILL
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.kill", "subprocess.Popen"}
@@ -33,7 +33,7 @@ def die_before(number: int) -> None:
 
 
 def main(verb: str, number: str, place: str, name: str, port: str, how: str) -> None:
-    bench = embedded(Path(place), name, int(port), detached=how == "detached")
+    bench = embedded(Path(place), name, int(port), detached=how == "detached", command=STANDIN)
     runtime = bench.open()
     spec = runtime.spec(bench.wanted)
     die_before(int(number))

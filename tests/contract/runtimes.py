@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup.backends.embedded import EmbeddedRuntime
+from regsetup.backends.serve_command import COMMAND
 from regsetup.backends.systemd import Scope
 from regsetup.deployment import Deployment, Directory, Paths, RestartPolicy
 from regsetup.templating import render
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from regsetup.backends.base import Runtime
 
+STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
 SYSTEMD = Scope("any.service", user=os.geteuid() != 0).runs()
 
 
@@ -71,7 +74,9 @@ class Bench:
         return replace(self.wanted, realm="Another", restart_policy=RestartPolicy.ALWAYS)
 
 
-def embedded(place: Path, name: str, port: int, *, detached: bool) -> Bench:
+def embedded(
+    place: Path, name: str, port: int, *, detached: bool, command: tuple[str, ...] = COMMAND
+) -> Bench:
     """Make a bench for the bundled registry; made for users it ends at once, for there are none."""
     paths = Paths(place / "home", name)
     data = place / "data"
@@ -80,7 +85,7 @@ def embedded(place: Path, name: str, port: int, *, detached: bool) -> Bench:
     machine = place / "no-systemd" if detached else Path("/")
     wanted = Deployment(name=name, storage=Directory(data), port=port)
     return Bench(
-        open=lambda: EmbeddedRuntime(paths, machine=machine),
+        open=lambda: EmbeddedRuntime(paths, command=command, machine=machine),
         wanted=wanted,
         ill=replace(wanted, auth=True),
         data=data,

@@ -25,14 +25,13 @@ from regsetup.host.ports import PortNeedsRoot, first_unprivileged
 from tests.bed.processes import marked_processes
 from tests.bed.run import free_port, wait_for
 from tests.contract.killer import KILLED
-from tests.contract.runtimes import Bench, embedded
+from tests.contract.runtimes import STANDIN, Bench, embedded
 from tests.contract.test_kill import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
-STANDIN = (sys.executable, str(Path(__file__).with_name("standin.py")))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights")
 
 
