@@ -29,6 +29,11 @@ class Runtime(Protocol):
         """What a person calls it: ``container`` or ``service``."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how it is kept running here, a sentence each; often nothing."""
+        ...
+
     def spec(self, wanted: Deployment) -> Spec:
         """Return what ``create`` would make of ``wanted``; changes nothing."""
         ...

@@ -48,6 +48,7 @@ class DockerRuntime:
 
     backend = "docker"
     kind = "container"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, engine: Engine, paths: Paths) -> None:
         self.engine = engine

@@ -70,7 +70,7 @@ class EmbeddedRuntime:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how the service is kept running here; often nothing."""
+        """See ``Runtime.notes``."""
         return (NOTE,) if self._managed_by is ManagedBy.NOBODY else self._scope.notes()
 
     def spec(self, wanted: Deployment) -> Spec:

@@ -70,6 +70,7 @@ def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
         "url": f"{wanted.scheme}://{wanted.address}",
         "auth": wanted.auth,
         "users": _user_data(done),
+        "notes": list(done.survey.choice.runtime.notes),
         "origins": dict(loaded.origins),
         "checks": [one.as_dict() for one in checks],
     }
@@ -96,6 +97,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         + ("" if done.changed else " (no changes)"),
         f"  runs as   {runs}{why}",
         f"  images    {wanted.storage}",
+        *(f"  note      {note}" for note in choice.runtime.notes),
     ]
     if checks:
         total = sum(one.seconds for one in checks)

@@ -6,13 +6,14 @@ A host is a container of the machine's engine, with a Debian root of ``tests.bed
 from __future__ import annotations
 
 import io
+import json
 import shlex
 import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bed import clients
 from tests.bed.roots import Recipe
@@ -37,7 +38,8 @@ HOST = Recipe(
     # debootstrap can't order these clients; and a host that boots an engine nobody asked for is slow
     """
     apt-get -q update
-    apt-get -q -y install --no-install-recommends containerd podman skopeo busybox-static uidmap slirp4netns
+    install='apt-get -q -y install --no-install-recommends'
+    $install containerd podman skopeo busybox-static uidmap slirp4netns polkitd
     systemctl -q disable docker.service docker.socket containerd.service
     systemctl -q disable podman.socket podman-auto-update.timer podman-restart.service
     systemctl -q mask getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer
@@ -131,6 +133,26 @@ class Host:
         )
         self.write("/opt/regsetup/bin/regsetup", command, mode=0o755)
         self("ln", "-s", "/opt/regsetup/bin/regsetup", "/usr/local/bin/regsetup").ok()
+
+    def regsetup(self, *args: str) -> dict[str, Any]:
+        """Run regsetup with ``--json``, which must go well; return the envelope."""
+        envelope: dict[str, Any] = json.loads(self("regsetup", *args, "--json").ok().out)
+        assert envelope["ok"], envelope
+        return envelope
+
+    def status(self, url: str, *flags: str) -> str:
+        """Return the HTTP status that curl sees there, ``000`` while nothing answers."""
+        return self("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *flags, url).out
+
+    def files(self) -> set[str]:
+        """Return all that a command could have left, but for what the engines and the journal keep."""
+        kept = """
+        /proc /sys /var/log /var/cache /var/lib/docker /var/lib/containers /var/lib/systemd /opt/regsetup
+        /var/tmp/systemd-private-* /root/.docker
+        """
+        skipped = " -o ".join(f"-path '{path}'" for path in kept.split())
+        listed = self.sh(f"find / -xdev \\( {skipped} \\) -prune -o -print").ok()
+        return set(listed.out.splitlines())
 
 
 def regsetup_packages(place: Path) -> Path:
