@@ -97,7 +97,6 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         + ("" if done.changed else " (no changes)"),
         f"  runs as   {runs}{why}",
         f"  images    {wanted.storage}",
-        *(f"  note      {note}" for note in choice.runtime.notes),
     ]
     if checks:
         total = sum(one.seconds for one in checks)
@@ -108,6 +107,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         shown = f", password {added['password']} (shown once)" if "password" in added else ""
         lines.append(f"  user      {added['name']}{shown}")
     user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
+    lines += [f"  note      {note}" for note in choice.runtime.notes]
     return [*lines, "", "Next:", *(f"  {command}" for command in _commands(wanted, user))]
 
 

@@ -245,7 +245,7 @@ def test_a_privileged_port_is_refused_before_anything_is_made() -> None:
 
 
 def test_notes_say_that_nobody_starts_it_again(bench: Bench) -> None:
-    assert "nobody starts the registry again" in bench.open().notes[0]  # type: ignore[attr-defined]
+    assert "nobody starts the registry again" in bench.open().notes[0]
 
 
 def test_a_new_one_that_never_ran_does_not_take_the_place_of_the_one_aside(bench: Bench) -> None:
