@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MODE = 0o600
 _LOCK_WAIT = 30.0  # seconds; another command may be proving its own edit
+_TURN = 120.0  # seconds; another command may be proving the registry through a slow engine
 _POLL = 0.05  # seconds between two questions; the registry answers from memory or in one bcrypt
 WAIT = 10.0  # seconds until an edit has to be live; bcrypt of cost 12 takes 0.3 s a request
 
@@ -182,17 +183,20 @@ def remove(path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WA
 def temporary(path: Path, name: str) -> Iterator[Credentials]:
     """Have a user with a random password for the block; a line that a killed process left is replaced.
 
+    Two such blocks at once wait for each other, or the first would end the second's user.
+
     Raises:
         MalformedFile, Locked, CannotWrite: nothing was changed.
     """
     credentials = Credentials(name, generate_password())
-    with _editing(path) as before:
-        _write(path, before.with_user(name, hash_password(credentials.password, Cost.FAST)))
-    try:
-        yield credentials
-    finally:
-        with locked(_lock(path), timeout=_LOCK_WAIT):
-            _write(path, read(path).without_user(name))
+    with locked(path.with_name(f".{path.name}.temporary.lock"), timeout=_TURN):
+        with _editing(path) as before:
+            _write(path, before.with_user(name, hash_password(credentials.password, Cost.FAST)))
+        try:
+            yield credentials
+        finally:
+            with locked(_lock(path), timeout=_LOCK_WAIT):
+                _write(path, read(path).without_user(name))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
@@ -31,7 +32,8 @@ class Connections:
         """
         self._endpoint = endpoint
         self._timeout = timeout
-        self._pools: dict[tuple[str, str | None], PoolManager] = {}
+        self._pools: dict[tuple[str, str | None, str], PoolManager] = {}
+        self._making = threading.Lock()
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -62,15 +64,17 @@ class Connections:
         """Return the connections for ``url``: direct, or through the proxy that the environment names."""
         proxy = _proxy_for(url)
         name = self._endpoint.certified_name if origin(url) == origin(self._endpoint.url) else None
-        if (proxy, name) not in self._pools:
-            self._pools[proxy, name] = self._new_pool(proxy, name)
-        return self._pools[proxy, name]
+        kind = (proxy, name, urlsplit(url).scheme)
+        with self._making:
+            if kind not in self._pools:
+                self._pools[kind] = self._new_pool(*kind)
+            return self._pools[kind]
 
-    def _new_pool(self, proxy: str, name: str | None) -> PoolManager:
+    def _new_pool(self, proxy: str, name: str | None, scheme: str) -> PoolManager:
         import urllib3
 
         timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
-        context = self._tls()
+        context = self._tls() if scheme == "https" else None  # the system's authorities take 25 ms to load
         if not proxy:
             return urllib3.PoolManager(
                 timeout=timeout,

@@ -529,3 +529,13 @@ def test_silence_in_the_middle_is_a_timeout() -> None:
             pytest.raises(Unreachable, match="does not answer"),
         ):
             get(client)
+
+
+def test_an_address_that_can_not_be_reached_is_said() -> None:
+    # 255.255.255.255 is no host's (RFC 919): the kernel refuses to connect to it
+    with (
+        RegistryClient(Endpoint("http://255.255.255.255:5000"), 2) as client,
+        pytest.raises(Unreachable) as caught,
+    ):
+        client.ping()
+    assert "can't be reached" in caught.value.message

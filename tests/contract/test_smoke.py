@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import json
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -204,6 +208,30 @@ def test_interrupted_after_any_check_nothing_is_left(serve: Serve, after: str) -
     assert not [path for path in running.data.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("after", [0.0, 0.005, 0.01, 0.02, 0.04])
+def test_a_real_interrupt_at_any_moment_leaves_nothing(serve: Serve, after: float) -> None:
+    running = serve()
+    script = (
+        "import functools, sys; from pathlib import Path; from regsetup.client import Endpoint\n"
+        "from regsetup.smoke import forget, prove\n"
+        "print('go', flush=True)\n"
+        "prove(Endpoint(sys.argv[1]), expects_auth=False,"
+        " cleanup=functools.partial(forget, Path(sys.argv[2])))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, running.url, running.data],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        time.sleep(after)  # the moment is the point; whatever it hits, nothing may be left
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert catalog(running) == []
+    assert not [path for path in running.data.rglob("*") if path.is_file()]
+
+
 def test_a_pull_through_cache_is_not_pushed_to(registry_process: Start, tmp_path: Path) -> None:
     upstream = registry_process()
     cache = registry_process(data=tmp_path / "cache", settings={"proxy": {"remoteurl": upstream.url}})
@@ -325,6 +353,17 @@ def test_damaged_content_fails_the_pull(part: str) -> None:
         return None
 
     assert spoiled(spoil)["pull-by-digest"] is Outcome.FAILED
+
+
+def test_another_manifest_under_the_tag_fails_the_pull() -> None:
+    def spoil(request: Request, right: bytes) -> bytes | None:
+        other = b"{}"
+        if request.method == "GET" and request.path.endswith("/manifests/check") and b" 200 " in right:
+            return reply(200, other, Docker_Content_Digest=str(Digest.of(other)))
+        return None
+
+    ended = spoiled(spoil)
+    assert (ended["pull-by-tag"], ended["pull-by-digest"]) == (Outcome.FAILED, Outcome.OK)
 
 
 def test_another_media_type_fails_the_pull() -> None:

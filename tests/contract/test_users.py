@@ -129,6 +129,23 @@ def test_a_temporary_user_goes_when_the_work_fails_and_replaces_a_left_one(users
     assert users.read_bytes() == before
 
 
+def test_temporary_users_take_turns(serve: Serve, users: Path) -> None:
+    served = serve(htpasswd=users)
+    seen: list[int] = []
+
+    def work() -> None:
+        with temporary(users, "regsetup-check") as credentials:
+            seen.extend(status(served.url, credentials.user, credentials.password) for _ in range(3))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [200] * 12
+    assert read(users).users == ("alice",)
+
+
 def test_where_no_registry_runs_the_edit_is_made_and_not_called_proven(users: Path) -> None:
     nobody = Endpoint(f"http://127.0.0.1:{free_port()}")
     for endpoint, reason in ((None, "does not run"), (nobody, "refuses the connection")):
@@ -281,3 +298,22 @@ def test_many_at_once_lose_no_user(users: Path) -> None:
         thread.join()
     assert set(read(users).users) == {"alice", *(f"user{number}" for number in range(12))}
     assert list(users.parent.iterdir()) == [users]
+
+
+def test_a_password_that_is_not_live_yet_is_waited_for(users: Path) -> None:
+    asked = 0
+
+    def slow(request: Request) -> bytes:
+        nonlocal asked
+        asked += "authorization" in request.headers
+        return reply(200) if asked > 3 else reply(401, WWW_Authenticate=BASIC)
+
+    with Liar(slow) as server:
+        assert add(users, "bob", NEW, Cost.FAST, Endpoint(server.url)).proven
+    assert asked == 4
+
+
+def test_a_harmless_problem_stops_no_edit(users: Path) -> None:
+    users.write_text("carol:$apr1$old\n" + users.read_text())
+    remove(users, "carol", None)
+    assert read(users).users == ("alice",)

@@ -135,3 +135,12 @@ def test_no_rights_are_explained(data: Path, tmp_path: Path) -> None:
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(files(data)) == 4
+
+
+def test_a_file_in_the_repositorys_place_stays_and_is_said(data: Path) -> None:
+    proofs = data / "docker/registry/v2/repositories/regsetup-check"
+    proofs.rename(proofs.with_name("elsewhere"))
+    proofs.write_text("somebody's")
+    with pytest.raises(NotCleaned):
+        forget(data, NAME, [])
+    assert proofs.read_text() == "somebody's"

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from regsetup.host.process import ProgramMissing, ProgramTimeout, run, spawn_detached
+from regsetup.host.process import ProgramMissing, ProgramTimeout, lines, run, spawn_detached
 
 
 def wait_until_gone(pid: int) -> None:
@@ -104,3 +105,18 @@ def test_a_program_that_can_not_be_detached_is_named(tmp_path: Path) -> None:
         spawn_detached(["no-such-program-here"], log=tmp_path / "log")
     with pytest.raises(FileNotFoundError):
         spawn_detached(["true"], log=tmp_path / "missing" / "log")
+
+
+def test_lines_come_as_they_are_written() -> None:
+    assert list(lines(["printf", r"one\ntwo\n\377"])) == ["one", "two", "\ufffd"]
+    with pytest.raises(ProgramMissing):
+        next(lines(["no-such-program-here"]))
+
+
+def test_closing_the_lines_ends_the_program_and_its_children() -> None:
+    coming = lines(["sh", "-c", "sleep 60 & echo $!; echo $$; wait"])
+    pids = [int(next(coming)), int(next(coming))]
+    assert isinstance(coming, Generator)
+    coming.close()
+    for pid in pids:
+        wait_until_gone(pid)
