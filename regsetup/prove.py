@@ -48,8 +48,7 @@ def prove_here(
         told: called with each check when it has ended.
     """
     data = _local_data(wanted, choice)
-    with _credentials(wanted, paths) as credentials:
-        where = endpoint(wanted, paths, credentials)
+    with entered(wanted, paths) as where:
         checks = prove(
             where,
             expects_auth=wanted.auth,
@@ -60,6 +59,13 @@ def prove_here(
         through = _through_engine(wanted, paths, choice, where, data)
         told(through)
     return (*checks, through)
+
+
+@contextlib.contextmanager
+def entered(wanted: Deployment, paths: Paths) -> Iterator[Endpoint]:
+    """Give the registry's address on this machine with leave to enter, where it asks for credentials."""
+    with _credentials(wanted, paths) as credentials:
+        yield endpoint(wanted, paths, credentials)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class DockerRuntime:
         self.paths = paths
         self.aside_name = f"{paths.name}.regsetup-aside"
         self.probe_name = f"{paths.name}.regsetup-probe"
+        self.collector_name = f"{paths.name}.regsetup-gc"
 
     def spec(self, wanted: Deployment) -> Spec:
         """See ``Runtime.spec``.
@@ -184,11 +185,12 @@ class DockerRuntime:
         return None
 
     def start(self) -> None:
-        """See ``Runtime.start``.
+        """See ``Runtime.start``; a collector that a killed run left ends first: the two don't agree.
 
         Raises:
             PortInUse: somebody took the port since it was looked at.
         """
+        self._remove(self.collector_name)
         container = self._find(self.paths.name)
         if container is None:
             raise EngineError(f"container {self.paths.name} is gone", cause="it was removed meanwhile")
@@ -236,6 +238,7 @@ class DockerRuntime:
     def remove(self) -> None:
         """See ``Runtime.remove``."""
         self._remove(self.probe_name)
+        self._remove(self.collector_name)
         self._remove(self.paths.name)
 
     def discard_aside(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import urlencode
 
+from regsetup.auth.libtrust import signed_payload
 from regsetup.client import uploads
 from regsetup.client.calls import (
     blob_path,
@@ -42,6 +43,7 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+SIGNED_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 MAX_MANIFEST = 4 << 20  # bytes; "Pushing Manifests": registries take at least this, and clients send no more
 _PAGE = 1000  # entries; distribution 3 refuses more (catalog.maxentries)
 
@@ -188,14 +190,21 @@ class RegistryClient:
     ) -> Manifest:
         """Return a manifest by tag or digest, its digest verified (end-3).
 
+        registry:2 makes a signed schema 1 manifest of a newer one for a client that accepts nothing else: its
+        digest is that of the payload, under a signature that is verified, too.
+
         Raises:
             DigestMismatch: the bytes have not the digest that was asked for, or that the registry names.
+            BadSignature: a schema 1 manifest's signature does not hold.
         """
-        ask = Ask("GET", manifest_path(repository, reference), {"Accept": ", ".join(accept)})
+        wishes = ", ".join(accept)
+        ask = Ask("GET", manifest_path(repository, reference), {"Accept": wishes} if wishes else {})
         answer = call(self._transport, ask, 200, limit=MAX_MANIFEST)
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        signed = signed_payload(answer.body) if media_type == SIGNED_SCHEMA1 else answer.body
         named = named_digest(self._transport, ask, answer.headers)
-        wanted = reference if isinstance(reference, Digest) else named or Digest.of(answer.body)
-        got = Digest.of(answer.body, wanted.algorithm)
+        wanted = reference if isinstance(reference, Digest) else named or Digest.of(signed)
+        got = Digest.of(signed, wanted.algorithm)
         if got != wanted:
             raise DigestMismatch(f"the manifest {reference} of {repository}", wanted, got)
         return Manifest(answer.body, answer.headers.get("Content-Type", ""), got)

@@ -19,9 +19,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from regsetup.manifest import references
 from regsetup.reference import Digest
 from regsetup.registry.errors import BlobUnknown, ManifestUnknown, NameUnknown
-from regsetup.registry.references import References, references
 from regsetup.registry.settings import WEEK
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ def _expire(store: Store, repository: str, *, dry_run: bool) -> int:
 
 
 class _Repository:
-    """The tags and manifests of one repository, read once."""
+    """The tags of one repository, and what each of its manifests needs, read once."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
         self.name = name
         self.damaged: list[Damage] = []
-        self.manifests: dict[Digest, References] = {}
+        self.manifests: dict[Digest, frozenset[Digest]] = {}
         self.attached: dict[Digest, set[Digest]] = {}
         # Tags first: what is tagged later is young.
         self.tagged = self._tags()
@@ -141,15 +141,15 @@ class _Repository:
 
     def after(self, digest: Digest) -> set[Digest]:
         """Return the manifests that stay as long as ``digest`` does."""
-        children = self.manifests.keys() & self.manifests[digest].needs
+        children = self.manifests.keys() & self.manifests[digest]
         return (children | self.attached.get(digest, set())) - {digest}
 
     def needed(self, gone: set[Digest]) -> set[str]:
         """Return the digests, as hex, of all that the manifests need, but those that are ``gone``."""
         digests: set[Digest] = set()
-        for digest, manifest in self.manifests.items():
+        for digest, needs in self.manifests.items():
             if digest not in gone:
-                digests |= {digest, *manifest.needs}
+                digests |= {digest, *needs}
         if self.damaged:  # whatever is damaged may have needed it
             digests.update(self.tagged.values())
             digests.update(self.store.blobs.layers(self.name))
@@ -200,7 +200,7 @@ class _Repository:
                 )
             return
         found = references(stored.content)
-        self.manifests[digest] = References(found.needs | {stored.digest}, found.subject)
+        self.manifests[digest] = frozenset({stored.digest, *(need.digest for need in found.needs)})
         if found.subject is not None:
             self.attached.setdefault(found.subject, set()).add(digest)
 

@@ -21,7 +21,6 @@ from regsetup.registry.collecting import CannotCollect, CollectorRuns, collect_i
 from regsetup.registry.content import OCI_IMAGE
 from regsetup.registry.disk.held import alone, held
 from regsetup.registry.disk.layout import Layout
-from regsetup.registry.references import references
 from tests.registry.harness import (
     Client,
     DockerRegistry,
@@ -459,20 +458,3 @@ def test_a_collection_that_is_killed_anywhere_leaves_a_good_tree(tmp_path: Path)
         shutil.rmtree(copy)
     assert code == 0
     assert steps > 15
-
-
-@pytest.mark.parametrize(
-    ("document", "found"),
-    [
-        ('{"config": {"digest": "D"}, "layers": [{"digest": "D"}, 5, {"digest": 7}, {"digest": "x"}]}', 1),
-        ('{"fsLayers": [{"blobSum": "D"}], "schemaVersion": 1}', 1),
-        ('{"blobs": [{"digest": "D"}]}', 1),
-        ('{"manifests": [{"digest": "D"}], "layers": "none"}', 1),
-        ("[]", 0),
-        ("not JSON", 0),
-        ("[" * 100_000, 0),
-    ],
-)
-def test_references_are_read_from_any_manifest(document: str, found: int) -> None:
-    digest = Digest.of(b"")
-    assert len(references(document.replace('"D"', f'"{digest}"').encode()).needs) == found

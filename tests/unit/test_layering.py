@@ -15,17 +15,18 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "secret", "reference"}),
+    frozenset({"errors", "manifest", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset(
         {"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"}
     ),
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
-    frozenset({"apply", "deploy", "doctor", "probe", "prove", "smoke", "status", "teardown"}),
+    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "scrub"})
+    | {"probe", "prove", "smoke", "status", "teardown"},
     frozenset({"cli"}),
 )
-REGISTRY_MAY = frozenset({"registry", "errors", "secret", "reference", "auth"})
+REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "reference", "secret", "auth"})
 UNLAYERED = frozenset({"regsetup", "regsetup.__main__"})  # the version, and the program's first lines
 
 # Third-party or standard module -> the parts of regsetup (prefixes of module names) that may import it.

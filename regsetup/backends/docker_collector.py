@@ -1,0 +1,119 @@
+"""registry:2's own collector, run on the container's storage by a helper container of the same image.
+
+The helper has the registry's mounts and settings and no network. While it deletes, the registry must not run:
+distribution's collector knows nothing of a push that is under way (distribution#3045).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from regsetup.backends.docker import LABEL_NAME, LABEL_SPEC
+from regsetup.backends.engine import EngineError, translated
+from regsetup.backends.images import CONFIG_2
+from regsetup.errors import RegsetupError
+from regsetup.reference import Digest
+
+if TYPE_CHECKING:
+    from regsetup.backends.engine import Engine
+
+_TIMEOUT = 24 * 3600  # seconds; a collection of millions of files takes hours
+_ELIGIBLE = re.compile(r"^(?:blob|manifest) eligible for deletion: (\S+)", re.MULTILINE)
+_LINES = 10  # of what it said, in an error's cause
+
+
+class CollectorFailed(RegsetupError):
+    """The image's own ``garbage-collect`` ended with an error."""
+
+    code = "collector-failed"
+
+    def __init__(self, code: int, said: str) -> None:
+        tail = "\n".join(said.strip().splitlines()[-_LINES:])
+        super().__init__(
+            f"registry garbage-collect ended with code {code}",
+            cause=f"it said:\n{tail}",
+            fix="regsetup verify names what is damaged; remove that, or push it again",
+        )
+
+
+class DockerCollector:
+    """Runs ``garbage-collect`` beside one container, which may run for a dry run only."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self._registry = name
+        self.name = f"{name}.regsetup-gc"
+
+    def eligible(self) -> frozenset[Digest]:
+        """Return what a collection would delete: blobs and manifests. Reads only.
+
+        Raises:
+            CollectorFailed: it can't read the storage, such as a damaged link.
+        """
+        said = self._run("--dry-run")
+        return frozenset(Digest.parse(found) for found in _ELIGIBLE.findall(said))
+
+    def collect(self) -> None:
+        """Delete what nothing refers to; manifests without a tag stay.
+
+        Raises:
+            CollectorFailed: it ended with an error.
+        """
+        self._run()
+
+    def clear(self) -> None:
+        """Remove a helper that a killed run left, running or not."""
+        from docker.errors import NotFound
+
+        with translated():
+            try:
+                self._engine.client.api.remove_container(self.name, force=True, v=False)
+            except NotFound:
+                return
+
+    def _run(self, *flags: str) -> str:
+        self.clear()
+        api = self._engine.client.api
+        with translated():
+            attrs = api.inspect_container(self._registry)
+            program, config = _words(attrs["Config"])
+            api.create_container(
+                attrs["Image"],
+                name=self.name,
+                entrypoint=program[:1],
+                command=[*program[1:], "garbage-collect", *flags, config],
+                user=attrs["Config"].get("User") or None,
+                environment=attrs["Config"].get("Env"),
+                labels={LABEL_NAME: self._registry, LABEL_SPEC: "{}"},
+                host_config=api.create_host_config(
+                    volumes_from=[self._registry],
+                    network_mode="none",
+                    security_opt=["no-new-privileges"],
+                ),
+            )
+        try:
+            with translated():
+                api.start(self.name)
+                code = int(api.wait(self.name, timeout=_TIMEOUT)["StatusCode"])
+                said = api.logs(self.name).decode(errors="replace")
+        finally:
+            self.clear()
+        if code:
+            raise CollectorFailed(code, said)
+        return str(said)
+
+
+def _words(config: dict[str, Any]) -> tuple[list[str], str]:
+    """Return what stands before the subcommand in an image's command line, and the path of its config.
+
+    ``/entrypoint.sh /etc/.../config.yml`` is the official image's; its script knows ``garbage-collect``.
+
+    Raises:
+        EngineError: the container has no command of its own.
+    """
+    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    if not words:
+        raise EngineError("the container's program is not known", cause="its image names none")
+    path = next((word for word in words if word.endswith((".yml", ".yaml"))), CONFIG_2)
+    return words[: words.index("serve")] if "serve" in words else words[:1], path
