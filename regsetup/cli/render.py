@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+_PIPE_WIDTH = 1000  # columns; tables take what they need
 ENVELOPE = 1  # version of the JSON envelope; a change that breaks a reader raises it
 P = ParamSpec("P")
 
@@ -54,10 +55,13 @@ style = Style()
 
 
 def out() -> Console:
-    """Return the console of results."""
+    """Return the console of results; in a pipe a row of a table is one line, however long."""
     from rich.console import Console
 
-    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    return Console(
+        highlight=False, emoji=False, soft_wrap=not terminal, width=None if terminal else _PIPE_WIDTH
+    )
 
 
 def err() -> Console:
