@@ -38,13 +38,10 @@ Name = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read passwords from standard input, one a line.")
-]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option("--password-file", metavar="FILE", help="Read passwords from a file, one a line."),
-]
+FROM_STDIN = "Read passwords from standard input, one a line."
+FROM_FILE = "Read passwords from a file, one a line."
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help=FROM_STDIN)]
+PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="FILE", help=FROM_FILE)]
 Generate = Annotated[bool, typer.Option("--generate", help="Make up the password and show it once.")]
 
 

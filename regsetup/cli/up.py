@@ -24,9 +24,6 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    file: Annotated[
-        Path | None, _option("-f", HOW, "FILE", "Settings in YAML (default: regsetup.yaml, if there is one).")
-    ] = None,
     name: Annotated[str | None, _option("--name", WHERE, "NAME", "Name of it (default: registry).")] = None,
     port: Annotated[
         str | None, _option("--port", WHERE, "PORT", "Port on this machine (default: 5000).")
@@ -38,7 +35,10 @@ def up(
         list[str] | None, _option("--host", WHERE, "NAME", "Name or address that clients use. Repeatable.")
     ] = None,
     data: Annotated[
-        str | None, _option("--data", WHERE, "DIR|volume:NAME", "Where images are stored.")
+        str | None,
+        _option(
+            "--data", WHERE, "DIR|volume:NAME", "Where images are stored (default: below REGSETUP_HOME)."
+        ),
     ] = None,
     backend: Annotated[
         str | None,
@@ -58,7 +58,7 @@ def up(
     ] = None,
     restart_policy: Annotated[
         str | None,
-        _option("--restart-policy", WHAT, "POLICY", "no, on-failure, unless-stopped or always."),
+        _option("--restart-policy", WHAT, "POLICY", "no, on-failure, unless-stopped (default) or always."),
     ] = None,
     env: Annotated[
         list[str] | None, _option("--env", WHAT, "KEY=VALUE", "Variable of the container. Repeatable.")
@@ -69,17 +69,22 @@ def up(
     user: Annotated[
         list[str] | None, _option("--user", WHO, "NAME", "See that this user exists. Repeatable.")
     ] = None,
-    password_stdin: options.PasswordStdin = False,
-    password_file: options.PasswordFile = None,
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help=options.FROM_STDIN, rich_help_panel=WHO),
+    ] = False,
+    password_file: Annotated[Path | None, _option("--password-file", WHO, "FILE", options.FROM_FILE)] = None,
     auth: Annotated[
         bool | None,
         typer.Option(
             "--auth/--no-auth", help="Ask for credentials, or let everybody in.", rich_help_panel=WHO
         ),
     ] = None,
-    realm: Annotated[str | None, _option("--realm", WHO, "TEXT", "What a password prompt names.")] = None,
+    realm: Annotated[
+        str | None, _option("--realm", WHO, "TEXT", "What a password prompt names (default: Registry).")
+    ] = None,
     tls: Annotated[
-        str | None, _option("--tls", TRUST, "auto|off|self-signed", "auto: on beyond loopback.")
+        str | None, _option("--tls", TRUST, "auto|off|self-signed", "auto (default): on beyond loopback.")
     ] = None,
     cert: Annotated[str | None, _option("--cert", TRUST, "FILE", "Your own certificate chain, PEM.")] = None,
     key: Annotated[str | None, _option("--key", TRUST, "FILE", "Its private key, PEM.")] = None,
@@ -101,6 +106,16 @@ def up(
     certs_d: Annotated[
         str | None, _option("--certs-d", TRUST, "DIR", "Instead of the engine's own certs.d.")
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Settings in YAML (default: regsetup.yaml here, if there is one).",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over a container of this name.", rich_help_panel=HOW)
     ] = False,
@@ -108,18 +123,27 @@ def up(
         bool, typer.Option("--dry-run", help="Show the plan and change nothing.", rich_help_panel=HOW)
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="With --dry-run: exit 3 if it would change something.")
+        bool,
+        typer.Option(
+            "--exit-code", help="With --dry-run: exit 3 if it would change something.", rich_help_panel=HOW
+        ),
     ] = False,
-    no_check: Annotated[bool, typer.Option("--no-check", help="Do not prove that it works.")] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not prove that it works.", rich_help_panel=HOW)
+    ] = False,
     wait: Annotated[float, _option("--wait", HOW, "SECONDS", "Deadline for it to become healthy.")] = 60.0,
-    yes: options.Yes = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Do not ask for passwords: make them up.", rich_help_panel=HOW),
+    ] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Bring a registry up, make it as wanted, and prove that it works.
 
-    Alone it means the same as the last time. A second run changes nothing. Settings come from flags, then
-    REGSETUP_* variables, then the file.
+    Settings come from flags, then REGSETUP_* variables, then the file.
+    Without a file, what the last run was told still holds: a second
+    `regsetup up` changes nothing.
     """
     given = dict(locals())
     from regsetup import deploy
