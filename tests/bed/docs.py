@@ -110,7 +110,7 @@ def matches(expected: str, actual: str) -> bool:
 
 
 def _trimmed(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
 
 
 def run(block: Block, place: Path, env: Mapping[str, str], ports: Mapping[str, str]) -> None:
