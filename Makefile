@@ -18,7 +18,8 @@ lint: .venv/installed      ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/installed      ## write what is generated: the recorded session
+docs: .venv/installed      ## write what is generated: the reference of commands and errors, the recorded session
+	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.record
 
 clean:                     ## remove what the targets made

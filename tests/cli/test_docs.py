@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsetup.settings import FIELDS
 from tests.bed.docs import Block, blocks, calls, matches, run
 from tests.bed.processes import end_marked
 from tests.bed.run import free_port
@@ -108,6 +109,21 @@ def _command(words: list[str]) -> tuple[str, ...]:
         command = (*command, word)
     assert command or not words, f"there is no command {words[0]!r}"
     return command
+
+
+def test_every_setting_stands_in_the_reference() -> None:
+    rows = (ROOT / "docs/reference/settings.md").read_text().splitlines()
+    keys = {key for row in rows if row.startswith("| `") for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    known = FIELDS.keys() | {field.plural for field in FIELDS.values() if field.plural}
+    assert known <= keys
+    assert {key for key in keys if key.islower()} <= known
+
+
+@pytest.mark.slow
+def test_the_reference_is_what_make_docs_writes() -> None:
+    command = [sys.executable, "-m", "docs.generate", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
