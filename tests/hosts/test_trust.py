@@ -1,0 +1,178 @@
+"""Trust on whole machines: systemd runs the engine, and a client reaches the server over a network."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from regsetup.auth.certificates import Names
+from regsetup.auth.x509 import new_ca, new_leaf
+from regsetup.trust.base import Registry
+from regsetup.trust.export import script
+from tests.bed.images import busybox_archive
+from tests.bed.run import wait_for
+
+if TYPE_CHECKING:
+    from tests.bed.clients import Completed
+    from tests.bed.hosts import Host, HostFactory
+
+pytestmark = [pytest.mark.hosts, pytest.mark.slow]
+
+TLS, PLAIN = "server:5000", "server:5001"
+CA = new_ca("registry", Names.of(["server"]), datetime.now(UTC))
+SECURE, INSECURE = Registry(TLS, CA.certificate), Registry(PLAIN, None)
+
+CHANGE = """
+import json, sys
+from dataclasses import asdict
+from regsetup.backends.engine_probe import EngineProbe
+from regsetup.deployment import Daemon
+from regsetup.errors import RegsetupError
+from regsetup.host.engine import find
+from regsetup.host.reload import Control
+
+policy, text, key, value = sys.argv[1:]
+url = "unix:///var/run/docker.sock"
+probe = EngineProbe(url)
+engine = find(url, probe.info())
+control = Control(engine, probe, Daemon(policy), lambda stops: False)
+said = {"manager": engine.manager.name, "unit": engine.unit, "config": str(engine.config)}
+try:
+    engine.check_flags("insecure-registries")
+    applied = control.change(text, lambda info: str(info[key]) == value)
+    said |= {"outcome": applied.outcome.name, "by_hand": applied.by_hand, "stops": applied.stops}
+except RegsetupError as error:
+    said |= error.as_dict()
+print(json.dumps(said))
+"""
+
+
+def change(host: Host, policy: str, text: str, key: str, value: str) -> dict[str, Any]:
+    """Change daemon.json on ``host`` until ``docker info`` says ``value`` under ``key``."""
+    done = host("/opt/regsetup/bin/python3", "-c", CHANGE, policy, text, key, value).ok()
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+@pytest.fixture(scope="module")
+def registries(server: Host) -> Host:
+    """A server with two bundled registries: one with TLS on 5000, one without on 5001."""
+    leaf = new_leaf(CA, Names.of(["server"]), datetime.now(UTC))
+    server.write("/root/tls.crt", leaf.certificate)
+    server.write("/root/tls.key", leaf.key.reveal(), mode=0o600)
+    serve = "regsetup serve --bind 0.0.0.0 --no-auth"
+    server.sh(f"systemd-run --unit=tls {serve} --data /srv/a --cert /root/tls.crt --key /root/tls.key").ok()
+    server.sh(f"systemd-run --unit=plain {serve} --data /srv/b --port 5001").ok()
+    for url in ("https://localhost:5000", "http://localhost:5001"):
+        wait_for(url, lambda url=url: server("curl", "-ksf", f"{url}/v2/").code == 0)  # type: ignore[misc]
+    return server
+
+
+@pytest.fixture(scope="module")
+def client(host_factory: HostFactory, host_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with an engine, an image that runs, and regsetup's library."""
+    host = host_factory("client")
+    host.install_regsetup(host_packages)
+    host.start_engine()
+    archive = tmp_path_factory.mktemp("image") / "box.tar"
+    archive.write_bytes(busybox_archive("box:1"))
+    host.copy(archive, "/root")
+    host("docker", "load", "-i", "/root/box.tar").ok()
+    return host
+
+
+def push(host: Host, address: str) -> Completed:
+    host("docker", "tag", "box:1", f"{address}/box:1").ok()
+    return host("docker", "push", f"{address}/box:1")
+
+
+def sh(host: Host, registry: Registry, *args: str) -> Completed:
+    """Run the exported script as ``regsetup trust export | ssh host sudo sh`` does."""
+    return host("sh", "-s", "--", *args, stdin=script(registry, datetime.now(UTC)))
+
+
+ETC = "find /etc /usr/local/share -type f | sort | xargs -d '\\n' sha256sum; find /etc ! -type f | sort"
+
+
+@pytest.mark.parametrize(
+    ("registry", "refusal"),
+    [(SECURE, "certificate signed by unknown authority"), (INSECURE, "HTTP response to HTTPS client")],
+    ids=["tls", "plain"],
+)
+def test_a_client_pushes_and_pulls_only_while_the_exported_script_is_installed(
+    registries: Host, client: Host, registry: Registry, refusal: str
+) -> None:
+    before = client.sh(ETC).ok().out
+    assert refusal in push(client, registry.address).err
+    sh(client, registry).ok()
+    push(client, registry.address).ok()
+    client("docker", "rmi", f"{registry.address}/box:1").ok()
+    client("docker", "pull", f"{registry.address}/box:1").ok()
+    podman = client("podman", "pull", f"docker://{registry.address}/box:1")
+    assert podman.code == 0, podman.err
+    assert sh(client, registry, "--status").code == 0
+    sh(client, registry, "--remove").ok()
+    assert refusal in push(client, registry.address).err
+    assert client.sh(ETC).ok().out == before
+
+
+def test_the_unit_is_found_and_a_reload_leaves_containers_alone(client: Host) -> None:
+    client.sh("docker run -d --name busy box:1 /bin/busybox sleep 600").ok()
+    started = client("docker", "inspect", "-f", "{{.State.StartedAt}}", "busy").ok().out
+    said = change(client, "reload", '{"live-restore": false, "debug": true}', "Debug", "True")
+    assert said["outcome"] == "RELOADED", said
+    assert (said["manager"], said["unit"]) == ("SYSTEMD", "docker.service")
+    assert client("docker", "inspect", "-f", "{{.State.StartedAt}}", "busy").ok().out == started
+
+
+def test_a_restart_that_is_not_allowed_is_left_to_the_person_with_the_command(client: Host) -> None:
+    said = change(client, "auto", '{"log-driver": "local"}', "LoggingDriver", "local")
+    assert said["outcome"] == "PENDING", said
+    assert said["by_hand"] == "sudo systemctl restart docker.service"
+    assert "busy" in said["stops"]
+
+
+def test_a_restart_that_is_allowed_goes_through_systemd(client: Host) -> None:
+    said = change(client, "restart", '{"log-driver": "local"}', "LoggingDriver", "local")
+    assert said["outcome"] == "RESTARTED", said
+    assert client("systemctl", "is-active", "docker").out == "active\n"
+
+
+def test_an_engine_that_does_not_start_gets_its_old_file_and_runs_again(client: Host) -> None:
+    before = client("cat", "/etc/docker/daemon.json").ok().out
+    said = change(client, "restart", '{"storage-driver": "nope"}', "Driver", "nope")
+    assert said["code"] == "engine-down", said
+    assert "it runs again" in said["message"]
+    assert client("cat", "/etc/docker/daemon.json").ok().out == before
+    assert client("docker", "info").code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (
+            "/etc/systemd/system/docker.service.d/flag.conf",
+            "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --insecure-registry x:1\n",
+        ),
+        ("/etc/default/docker", 'DOCKER_OPTS="--insecure-registry=x:1"\n'),
+    ],
+)
+def test_a_flag_in_a_drop_in_or_default_file_is_named_and_nothing_is_written(
+    client: Host, path: str, content: str
+) -> None:
+    before = client("cat", "/etc/docker/daemon.json").ok().out
+    client("mkdir", "-p", str(Path(path).parent)).ok()
+    client.sh(f"[ ! -e {path} ] || cp -p {path} /root/kept").ok()
+    client.write(path, content)
+    client("systemctl", "daemon-reload").ok()
+    said = change(client, "reload", before, "Debug", "False")
+    client.sh(
+        f"if [ -e /root/kept ]; then mv /root/kept {path}; else rm {path}; fi; systemctl daemon-reload"
+    ).ok()
+    assert said["code"] == "daemon-flag-conflict", said
+    assert path in said["message"]
+    assert client("cat", "/etc/docker/daemon.json").ok().out == before
