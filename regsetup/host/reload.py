@@ -183,13 +183,13 @@ class Control:
         return self.policy is Daemon.RESTART
 
     def _validate(self, text: str) -> None:
-        """Ask ``dockerd --validate``, which engines from 23 on have; older ones do not know the flag."""
+        """Ask ``dockerd --validate`` with the engine's own flags; engines before 23 do not know it."""
         if not self.engine.args:
             return
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as candidate:
             candidate.write(text)
             candidate.flush()
-            done = run([self.engine.args[0], "--validate", "--config-file", candidate.name])
+            done = run([*self.engine.args, "--validate", f"--config-file={candidate.name}"])
         said = done.err + done.out
         if done.code != 0 and "unknown flag: --validate" not in said:
             raise DaemonRefused(self.engine.config, said.strip().replace(candidate.name, "daemon.json"))

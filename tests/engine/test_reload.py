@@ -16,10 +16,14 @@ from regsetup.host.daemon_json import INSECURE, MIRRORS, Entry, add, withdraw
 from regsetup.host.docker_info import is_insecure, mirrors
 from regsetup.host.engine import Dockerd, FlagConflict, Manager, find
 from regsetup.host.reload import Control, DaemonRefused, EngineStayedDown, EngineUnmoved, Outcome
+from tests.bed.newer import NEWER
+from tests.bed.roots import ensure_root_image
 from tests.bed.run import unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import docker
 
     from tests.bed.engine import PrivateEngine
 
@@ -213,3 +217,29 @@ def test_a_dead_engine_is_found_stopped(fresh_engine: Callable[..., PrivateEngin
     psutil.Process(int(private.pidfile.read_text())).kill()
     private.stop()
     assert find(private.url, None).manager is Manager.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "says"),
+    [
+        (LIST, (), None),
+        ('{"no-such-key": 1}', (), "don't match any configuration option"),
+        (LIST, ("--insecure-registry=x",), "specified both as a flag and in the configuration file"),
+    ],
+)
+def test_a_newer_dockerd_is_asked_before_anything_is_written(
+    engine: docker.DockerClient, tmp_path: Path, text: str, flags: tuple[str, ...], says: str | None
+) -> None:
+    """Docker 26.1's own --validate, in a container; its reload is not what is tested here."""
+    image = ensure_root_image(engine, NEWER)
+    dockerd = ("docker", "run", "--rm", "-v", "/tmp:/tmp:ro", image, "dockerd", *flags)
+    found = Dockerd(Manager.PROCESS, tmp_path / "daemon.json", args=dockerd)
+    steps = Control(found, EngineProbe(f"unix://{tmp_path}/s"), Daemon.NEVER, lambda stops: False)
+    if says is None:
+        assert steps.change(text, insecure).outcome is Outcome.PENDING
+        assert found.config.read_text() == text
+    else:
+        with pytest.raises(DaemonRefused) as caught:
+            steps.change(text, insecure)
+        assert says in (caught.value.cause or "")
+        assert not found.config.exists()
