@@ -58,10 +58,13 @@ def why_install(wanted: Deployment, paths: Paths) -> str | None:
 
 
 def install(wanted: Deployment, paths: Paths) -> CertificateFiles:
-    """Make or copy the pair; the one before can be put back."""
+    """Make a new pair, or copy one's own; the one before can be put back."""
     files, now = certificate_files(paths), datetime.now(UTC)
     if wanted.tls is Tls.SELF_SIGNED:
-        files.ensure(wanted.name, _hosts(wanted), _machine(wanted), now)
+        hosts, machine = _hosts(wanted), _machine(wanted)
+        decision = files.decide(hosts, machine, now)
+        replace_ca = decision.action is Renewal.REPLACE_CA
+        files.renew(wanted.name, hosts, machine, now, replace_ca=replace_ca)
     else:
         files.install(_own(wanted))
     return files

@@ -48,7 +48,14 @@ class Deployed:
         return bool(self.plan.pending)
 
 
-def look(loaded: Loaded, paths: Paths, *, adopt: bool = False, confirm: Confirm = no_restart) -> Deployed:
+def look(
+    loaded: Loaded,
+    paths: Paths,
+    *,
+    adopt: bool = False,
+    confirm: Confirm = no_restart,
+    renew_certificate: bool = False,
+) -> Deployed:
     """Plan and change nothing: ``--dry-run``."""
     found = survey(
         loaded.deployment,
@@ -57,6 +64,7 @@ def look(loaded: Loaded, paths: Paths, *, adopt: bool = False, confirm: Confirm 
         paths,
         confirm,
         adopt=adopt,
+        renew_certificate=renew_certificate,
     )
     return Deployed(found, plan(found.goal, found.seen), {})
 
@@ -69,6 +77,7 @@ def deploy(
     *,
     confirm: Confirm = no_restart,
     adopt: bool = False,
+    renew_certificate: bool = False,
     ready_timeout: float = READY_TIMEOUT,
 ) -> Deployed:
     """Bring the registry to what is wanted, or leave everything as it was.
@@ -81,7 +90,7 @@ def deploy(
         RegsetupError: what went wrong; the steps done so far were undone.
     """
     with exclusive(paths) as made:
-        before = look(loaded, paths, adopt=adopt, confirm=confirm)
+        before = look(loaded, paths, adopt=adopt, confirm=confirm, renew_certificate=renew_certificate)
         state = _state(before.survey, paths, made)
         if not before.changed:
             if not paths.state.exists():

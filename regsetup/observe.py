@@ -67,6 +67,7 @@ def survey(
     confirm: Confirm,
     *,
     adopt: bool = False,
+    renew_certificate: bool = False,
 ) -> Survey:
     """Look at the container or service, port, files and image.
 
@@ -87,7 +88,7 @@ def survey(
     if isinstance(wanted.storage, Directory) and current is None:
         storage.require_free(wanted.storage.path)
     secret = read_http_secret(paths) or Secret(secrets.token_hex(SECRET_BYTES))
-    certificate = why_install(wanted, paths)
+    certificate = why_install(wanted, paths) or ("asked for" if renew_certificate else None)
     trust = _trust(wanted, choice, paths, confirm, new_certificate=certificate is not None)
     texts = _texts(wanted, wished, choice, paths, secret)
     goal = Goal(

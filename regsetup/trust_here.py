@@ -93,17 +93,22 @@ def _same(one: Touched, other: Touched) -> bool:
     return (one.client, one.address, one.path) == (other.client, other.address, other.path)
 
 
-def clients(engine: str, wanted: Deployment, confirm: Confirm) -> tuple[Client, ...]:
-    """Return every client that regsetup knows, with the engine at ``engine`` (as in DOCKER_HOST).
+def control(engine: str, wanted: Deployment, confirm: Confirm) -> Control:
+    """Return the engine at ``engine`` (as in DOCKER_HOST), and what may be done to it.
 
-    ``confirm`` is asked whether the engine may be restarted, given the containers that this would stop.
+    ``confirm`` is asked whether it may be restarted, given the containers that this would stop.
     """
     from regsetup.backends.engine_probe import EngineProbe
 
     probe = EngineProbe(engine)
     found = find(engine, probe.info(), home=Path.home())
     found = replace(found, config=wanted.daemon_json or found.config, certs_d=wanted.certs_d or found.certs_d)
-    return every(Control(found, probe, wanted.daemon, confirm), Path.home())
+    return Control(found, probe, wanted.daemon, confirm)
+
+
+def clients(engine: str, wanted: Deployment, confirm: Confirm) -> tuple[Client, ...]:
+    """Return every client that regsetup knows, with the engine that ``control`` finds."""
+    return every(control(engine, wanted, confirm), Path.home())
 
 
 def forget(known: Sequence[Client], address: str, home: Path) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from regsetup import __version__
-from regsetup.cli import check, gc, render, serve, status, teardown, up, users
+from regsetup.cli import cert, check, doctor, gc, render, serve, status, teardown, trust, up, users
 from regsetup.errors import RegsetupError, UsageError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for family in (up, users, status, check, gc, serve, teardown):
+for family in (up, users, status, check, gc, doctor, trust, cert, serve, teardown):
     family.register(app)
 
 # Click's own classes, by way of what Typer exports: newer versions of Typer bring Click along inside.

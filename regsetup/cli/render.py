@@ -77,7 +77,9 @@ def say(text: str) -> None:
         err().print(text, markup=False)
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Outcome]], Callable[P, None]]:
+def command(
+    app: typer.Typer, name: str, *, family: str = ""
+) -> Callable[[Callable[P, Outcome]], Callable[P, None]]:
     """Register a command that returns an ``Outcome``; every error of ours ends in one place.
 
     SIGTERM counts as Ctrl-C: what was begun is taken back.
@@ -92,7 +94,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Outcome]], Cal
                 outcome = function(*args, **kwargs)
             except RegsetupError as error:
                 outcome = Outcome(code=error.exit_code, errors=(error,))
-            show(name, outcome)
+            show(f"{family} {name}".strip(), outcome)
             raise typer.Exit(outcome.code)
 
         app.command(name)(run)

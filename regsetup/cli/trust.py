@@ -1,0 +1,275 @@
+"""``regsetup trust install``, ``remove``, ``status`` and ``export``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regsetup.cli import options, render
+from regsetup.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from regsetup.deployment import Deployment, Paths
+    from regsetup.trust.base import Client, Registry
+
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", metavar="HOST:PORT", help="Another registry than --name's; with --ca or --insecure."
+    ),
+]
+Ca = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="The CA of that registry, PEM.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="It speaks plain HTTP.")]
+For = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--for",
+        metavar="CLIENT",
+        help="docker, podman, containerd, buildkit, k3s, system or all; repeatable (default: what is installed).",
+    ),
+]
+Daemon = Annotated[
+    str, typer.Option("--daemon", metavar="auto|reload|restart|never", help="What may be done to Docker.")
+]
+DaemonJson = Annotated[
+    Path | None,
+    typer.Option("--daemon-json", metavar="FILE", help="Instead of the engine's own daemon.json."),
+]
+CertsD = Annotated[
+    Path | None, typer.Option("--certs-d", metavar="DIR", help="Instead of the engine's own certs.d.")
+]
+
+
+class NeedsNoTrust(UsageError):
+    """The registry is one that every client trusts without being told."""
+
+    code = "needs-no-trust"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"clients need not be told of {name}: it is on loopback, or has a certificate of yours",
+            fix="regsetup trust install --host HOST:PORT --ca FILE tells them of another registry",
+        )
+
+
+class HowToTrust(UsageError):
+    """``--host`` without saying how that registry is to be trusted, or with both ways."""
+
+    code = "how-to-trust"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"how is {host} to be trusted?", fix="give either --ca FILE, or --insecure for plain HTTP"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    family = typer.Typer(help="Make the clients of this machine trust the registry.", no_args_is_help=True)
+    for name, function in (("install", install), ("remove", remove), ("status", status), ("export", export)):
+        render.command(family, name, family="trust")(function)
+    app.add_typer(family, name="trust")
+
+
+def install(
+    name: options.Name = "registry",
+    host: Host = None,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    clients: For = None,
+    daemon: Daemon = "auto",
+    daemon_json: DaemonJson = None,
+    certs_d: CertsD = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> render.Outcome:
+    """Give the clients of this machine the registry's CA, or leave to use plain HTTP.
+
+    Every file is noted before it is changed, so that remove gives it back as it was.
+    """
+    from regsetup.trust import install as work
+    from regsetup.trust_here import TrustFile
+
+    paths = options.find_paths(name)
+    told = _registries(paths, host, ca, insecure=insecure)
+    with _locked(paths):
+        chosen = _clients(paths, clients, daemon, daemon_json, certs_d)
+        done = [(work.install(one, each, TrustFile(paths.home)), each) for one in chosen for each in told]
+    data = [
+        {"client": one.client, "address": each.address, "files": [str(path) for path in one.paths],
+         "reason": one.reason, "to_do": list(one.notes)}
+        for one, each in done
+    ]  # fmt: skip
+    lines = [
+        line
+        for one, each in done
+        for line in (
+            f"{one.client:<11}{each.address}  {one.reason}",
+            *(f"  wrote     {path}" for path in one.paths),
+            *(f"  to do     {note}" for note in one.notes),
+        )
+    ]
+    return render.Outcome({"clients": data}, tuple(lines), changed=any(one.paths for one, _ in done))
+
+
+def remove(
+    name: options.Name = "registry",
+    host: Host = None,
+    clients: For = None,
+    daemon: Daemon = "auto",
+    daemon_json: DaemonJson = None,
+    certs_d: CertsD = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> render.Outcome:
+    """Take back what trust install, or up, told the clients of this machine."""
+    from regsetup.trust import clients as known
+    from regsetup.trust import install as work
+    from regsetup.trust_here import TrustFile
+
+    paths = options.find_paths(name)
+    addresses = [host] if host else _addresses(paths)
+    with _locked(paths):
+        ledger = TrustFile(paths.home)
+        chosen = _clients(paths, clients or [known.ALL], daemon, daemon_json, certs_d, installed=False)
+        done = [work.remove(one, address, ledger) for one in chosen for address in addresses]
+    touched = [one for one in done if one.paths]
+    lines = [
+        line
+        for one in touched
+        for line in (
+            *(f"{one.client:<11}gave back {path}" for path in one.paths),
+            *(f"  to do     {note}" for note in one.notes),
+        )
+    ]
+    data = [{"client": one.client, "files": [str(path) for path in one.paths]} for one in touched]
+    nothing = () if lines else ("nothing to do: no client was told of it",)
+    return render.Outcome({"clients": data}, (*lines, *nothing), changed=bool(touched))
+
+
+def status(
+    name: options.Name = "registry",
+    host: Host = None,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    clients: For = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> render.Outcome:
+    """Show how each client of this machine stands to the registry. Exits with 3 if one does not trust it."""
+    from rich.table import Table
+
+    from regsetup.trust import install as work
+
+    paths = options.find_paths(name)
+    told = _registries(paths, host, ca, insecure=insecure)
+    chosen = _clients(paths, clients, "auto", None, None)
+    found = [(work.status(one, each), each) for one in chosen for each in told]
+    table = Table("client", "registry", "", "", box=None, pad_edge=False)
+    for one, each in found:
+        table.add_row(one.client, each.address, one.state.value, one.detail)
+    data = [
+        {"client": one.client, "address": each.address, "state": one.state.value, "detail": one.detail}
+        for one, each in found
+    ]
+    lacking = any(one.state is work.State.DIFFERS for one, _ in found)
+    return render.Outcome({"clients": data}, (table,), code=3 if lacking else 0)
+
+
+def export(
+    name: options.Name = "registry", host: Host = None, ca: Ca = None, insecure: Insecure = False
+) -> render.Outcome:
+    """Print a shell script that does the same on another machine: regsetup trust export | ssh HOST sudo sh."""
+    import sys
+    from datetime import UTC, datetime
+
+    from regsetup.trust.export import script
+
+    told = _registries(options.find_paths(name), host, ca, insecure=insecure)
+    sys.stdout.write(script(told[0], datetime.now(UTC)))
+    return render.Outcome()
+
+
+def _registries(paths: Paths, host: str | None, ca: Path | None, *, insecure: bool) -> tuple[Registry, ...]:
+    from regsetup import trust_here
+    from regsetup.client import Endpoint
+    from regsetup.trust.base import CannotRead, Registry
+
+    if host is None:
+        wanted = _wanted(paths)
+        addresses = trust_here.addresses(wanted)
+        if not addresses:
+            raise NeedsNoTrust(paths.name)
+        return tuple(trust_here.registry(wanted, paths, address) for address in addresses)
+    Endpoint(f"http://{host}")  # refuses what is no host:port
+    if insecure is (ca is not None):
+        raise HowToTrust(host)
+    try:
+        return (Registry(host, ca.read_bytes() if ca else None),)
+    except OSError as error:
+        raise CannotRead(ca or Path(), error) from error
+
+
+def _addresses(paths: Paths) -> tuple[str, ...]:
+    """Return every address of the registry that a client may have been told."""
+    from regsetup.state import Kind, read
+    from regsetup.trust_here import addresses
+
+    state = read(paths.state)
+    before = state.of(Kind.TRUST) if state else ()
+    return tuple(dict.fromkeys((*addresses(_wanted(paths)), *before)))
+
+
+def _wanted(paths: Paths) -> Deployment:
+    from regsetup.cli.status import NoRegistry
+    from regsetup.status import remembered
+
+    if not paths.deployment.exists():
+        raise NoRegistry(paths.name)
+    return remembered(paths)
+
+
+def _clients(
+    paths: Paths,
+    names: Sequence[str] | None,
+    daemon: str,
+    daemon_json: Path | None,
+    certs_d: Path | None,
+    *,
+    installed: bool = True,
+) -> tuple[Client, ...]:
+    """Return the clients that ``--for`` asks for, with the engine of this machine."""
+    from dataclasses import replace
+
+    from regsetup.backends.engine import find_address
+    from regsetup.given import BadSetting
+    from regsetup.settings import FIELDS, BadValue
+    from regsetup.status import remembered
+    from regsetup.trust.clients import choose
+    from regsetup.trust_here import clients
+
+    try:
+        policy: Any = FIELDS["daemon"].read(daemon, Path())
+    except BadValue as error:
+        raise BadSetting("--daemon", daemon, str(error)) from None
+    wanted = remembered(paths)
+    wanted = replace(
+        wanted,
+        daemon=policy,
+        daemon_json=daemon_json or wanted.daemon_json,
+        certs_d=certs_d or wanted.certs_d,
+    )
+    engine, _ = find_address(os.environ)
+    known = clients(engine, wanted, options.may_restart)
+    return choose(known, names or ()) if installed else known
+
+
+def _locked(paths: Paths) -> Any:
+    from regsetup.state import exclusive
+
+    return exclusive(paths)
