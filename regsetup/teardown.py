@@ -15,10 +15,11 @@ from regsetup import storage
 from regsetup.backends.choice import Choice, reopen
 from regsetup.backends.engine import DEFAULT_ENGINE
 from regsetup.certify import certificate_files
+from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
 from regsetup.state import Kind
 from regsetup.status import remembered
-from regsetup.trust_here import clients, forget, no_restart
+from regsetup.trust_here import TrustFile, clients, forget, no_restart
 
 if TYPE_CHECKING:
     from regsetup.deployment import Paths
@@ -124,10 +125,13 @@ def remove(removal: Removal, paths: Paths) -> list[str]:
 
 def _untell(removal: Removal, paths: Paths) -> list[str]:
     """Make clients forget the registry."""
-    if removal.state is None or not (addresses := removal.state.of(Kind.TRUST)):
+    told = {entry.address for entry in TrustFile(paths.home).entries()}
+    if removal.state is None or not told:
         return []
-    known = clients(removal.state.engine or DEFAULT_ENGINE, remembered(paths), no_restart)
-    return [note for address in addresses for note in forget(known, address, paths.home)]
+    wanted = remembered(paths)
+    ours = {str(Listen(host, wanted.port)) for host in wanted.hosts} | set(removal.state.of(Kind.TRUST))
+    known = clients(removal.state.engine or DEFAULT_ENGINE, wanted, no_restart)
+    return [note for address in sorted(told & ours) for note in forget(known, address, paths.home)]
 
 
 def purge(removal: Removal, paths: Paths) -> list[Path]:

@@ -30,7 +30,7 @@ For = Annotated[
     typer.Option(
         "--for",
         metavar="CLIENT",
-        help="docker, podman, containerd, buildkit, k3s, system or all; repeatable (default: what is installed).",
+        help="docker, podman, containerd, buildkit, k3s, system or all; repeatable (default: those here).",
     ),
 ]
 Daemon = Annotated[
@@ -184,7 +184,7 @@ def status(
 def export(
     name: options.Name = "registry", host: Host = None, ca: Ca = None, insecure: Insecure = False
 ) -> render.Outcome:
-    """Print a shell script that does the same on another machine: regsetup trust export | ssh HOST sudo sh."""
+    """Print a shell script that does the same elsewhere: regsetup trust export | ssh HOST sudo sh."""
     import sys
     from datetime import UTC, datetime
 
