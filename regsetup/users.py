@@ -57,6 +57,21 @@ class UserUnknown(UsageError):
         )
 
 
+class UsersUnreadable(RegsetupError):
+    """The htpasswd file is there and can't be read."""
+
+    code = "users-unreadable"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path} can't be read",
+            cause=error.strerror or str(error),
+            fix="ask as the user who set the registry up, or with sudo"
+            if isinstance(error, PermissionError)
+            else None,
+        )
+
+
 class MalformedFile(RegsetupError):
     """A line keeps registry:2 from reading the file: it would go on with the users it read before."""
 
@@ -96,12 +111,14 @@ def read(path: Path) -> Htpasswd:
     """Return the users file as a value; a missing one is empty.
 
     Raises:
-        OSError: it can't be read.
+        UsersUnreadable: no rights, or it is no file.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return Htpasswd()
+    except OSError as error:
+        raise UsersUnreadable(path, error) from error
     return Htpasswd.parse(content.decode(errors="surrogateescape"))
 
 
@@ -119,7 +136,8 @@ def add(
         wait: seconds until the registry has to follow.
 
     Raises:
-        UserExists, BadUserName, BadPassword, MalformedFile, Locked, CannotWrite: nothing was changed.
+        UserExists, BadUserName, BadPassword, UsersUnreadable, MalformedFile, Locked, CannotWrite:
+            nothing was changed.
         NotProven: the user is in the file, and the running registry does not let them in.
     """
     hashed = hash_password(password, cost)
@@ -144,7 +162,7 @@ def change(
     """Give a user another password, see it enter and, where it is known, see the ``old`` one stay outside.
 
     Raises:
-        UserUnknown, BadPassword, MalformedFile, Locked, CannotWrite: nothing was changed.
+        UserUnknown, BadPassword, UsersUnreadable, MalformedFile, Locked, CannotWrite: nothing was changed.
         NotProven: the file has the new password, and the running registry does not follow.
     """
     hashed = hash_password(password, cost)
@@ -165,7 +183,7 @@ def remove(path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WA
     Then the line goes, and the same password has to stay outside.
 
     Raises:
-        UserUnknown, MalformedFile, Locked, CannotWrite: nothing was changed.
+        UserUnknown, UsersUnreadable, MalformedFile, Locked, CannotWrite: nothing was changed.
         NotProven: the user is out of the file, and the running registry does not follow.
     """
     with _editing(path) as before:
@@ -186,7 +204,7 @@ def temporary(path: Path, name: str) -> Iterator[Credentials]:
     Two such blocks at once wait for each other, or the first would end the second's user.
 
     Raises:
-        MalformedFile, Locked, CannotWrite: nothing was changed.
+        UsersUnreadable, MalformedFile, Locked, CannotWrite: nothing was changed.
     """
     credentials = Credentials(name, generate_password())
     with locked(path.with_name(f".{path.name}.temporary.lock"), timeout=_TURN):

@@ -189,7 +189,7 @@ class Stop(BaseException):
     """What SIGINT raises, but for pytest."""
 
 
-@pytest.mark.parametrize("after", NAMES)
+@pytest.mark.parametrize("after", ["login", "push", "delete", "nothing-left"])
 def test_interrupted_after_any_check_nothing_is_left(serve: Serve, after: str) -> None:
     running = serve()
 
@@ -208,7 +208,7 @@ def test_interrupted_after_any_check_nothing_is_left(serve: Serve, after: str) -
     assert not [path for path in running.data.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("after", [0.0, 0.005, 0.01, 0.02, 0.04])
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
 def test_a_real_interrupt_at_any_moment_leaves_nothing(serve: Serve, after: float) -> None:
     running = serve()
     script = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from regsetup.users import (
     MalformedFile,
     NotProven,
     UserExists,
+    UsersUnreadable,
     UserUnknown,
     add,
     change,
@@ -254,7 +256,7 @@ def test_names_and_passwords_are_checked_before_the_file_is_touched(users: Path)
     for edit in edits:
         with pytest.raises(UserUnknown, match="no user 'bob'") as unknown:
             edit()
-        assert unknown.value.cause == "there are alice"
+        assert unknown.value.cause == "the users are alice"
     assert users.read_bytes() == before
 
 
@@ -317,3 +319,28 @@ def test_a_harmless_problem_stops_no_edit(users: Path) -> None:
     users.write_text("carol:$apr1$old\n" + users.read_text())
     remove(users, "carol", None)
     assert read(users).users == ("alice",)
+
+
+def test_a_file_that_can_not_be_read_is_explained(users: Path) -> None:
+    users.unlink()
+    users.mkdir()
+    for edit in (lambda: read(users), lambda: add(users, "bob", NEW, Cost.FAST, None)):
+        with pytest.raises(UsersUnreadable) as caught:
+            edit()
+        assert (caught.value.code, caught.value.cause) == ("users-unreadable", "Is a directory")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes another user")
+def test_another_persons_file_is_explained(users: Path, tmp_path: Path) -> None:
+    for path in (users.parent, tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    users.chmod(0o600)
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            read(users)
+        except UsersUnreadable as error:
+            os._exit(0 if error.fix and "sudo" in error.fix else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
