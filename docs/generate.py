@@ -68,10 +68,10 @@ def commands() -> str:
     """Return the help of every command."""
     from typer.main import get_command
 
-    from regsetup.cli import app
+    from regsetup.cli import build
 
     parts = [COMMANDS_HEAD]
-    for path in _paths(get_command(app), ()):
+    for path in _paths(get_command(build(None)), ()):
         title = " ".join(("regsetup", *path))
         parts.append(f"## {title}\n\n```text\n{_help(path)}```\n")
     return "\n".join(parts)
@@ -87,9 +87,9 @@ def _paths(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _help(path: tuple[str, ...]) -> str:
     from typer.testing import CliRunner
 
-    from regsetup.cli import app
+    from regsetup.cli import build
 
-    done = CliRunner().invoke(app, [*path, "--help"], prog_name="regsetup", env=_ENVIRONMENT)
+    done = CliRunner().invoke(build(None), [*path, "--help"], prog_name="regsetup", env=_ENVIRONMENT)
     lines = [line.rstrip() for line in done.output.strip("\n").splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 

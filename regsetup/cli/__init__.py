@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,18 +12,11 @@ from regsetup import __version__
 from regsetup.cli import cert, check, doctor, gc, render, serve, status, teardown, trust, up, users
 from regsetup.errors import RegsetupError, UsageError
 
-app = typer.Typer(
-    name="regsetup",
-    help="A private container registry in one command: set up, proven, kept running, taken away.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-for family in (up, users, status, check, gc, doctor, trust, cert, serve, teardown):
-    family.register(app)
-
 # Click's own classes, by way of what Typer exports: newer versions of Typer bring Click along inside.
 _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class BadCommandLine(UsageError):
@@ -59,7 +53,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
@@ -68,9 +61,42 @@ def root(
     """Set up, prove, look after and take away a private container registry."""
 
 
+def build(command: str | None) -> typer.Typer:
+    """Return the program with every command's name and help, and the options of ``command`` alone.
+
+    Reading the options of all commands would take a third of the time of ``--help``; None reads them all.
+    """
+    app = typer.Typer(
+        name="regsetup",
+        help="A private container registry in one command: set up, proven, kept running, taken away.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(root)
+    for family in (up, users, status, check, gc, doctor, trust, cert, serve, teardown):
+        family.register(app)
+    groups = [one.typer_instance for one in app.registered_groups if one.name != command]
+    infos = [one for one in app.registered_commands if one.name != command]
+    infos += [one for group in groups if group for one in group.registered_commands]
+    for info in infos if command is not None else ():
+        info.callback = _bare(info.callback.__doc__)
+    return app
+
+
+def _bare(help_text: str | None) -> Callable[[], None]:
+    def bare() -> None:
+        raise AssertionError("only its help is shown")
+
+    bare.__doc__ = help_text
+    return bare
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0, 1 failed, 2 usage, 3 pending or not held."""
+    completing = "_REGSETUP_COMPLETE" in os.environ
     try:
+        app = build(None if completing else next(iter(_command(arguments)), ""))
         return int(app(arguments, standalone_mode=False, prog_name="regsetup") or 0)
     except _ClickUsageError as error:
         if not str(error):  # no command at all: the help was printed
