@@ -55,6 +55,14 @@ def serve(
         list[str] | None,
         typer.Option("--immutable-tags", metavar="PATTERN", help="Tags that can't be moved. Repeatable."),
     ] = None,
+    mirror_of: Annotated[
+        str | None,
+        typer.Option("--mirror-of", metavar="URL", help="Be a pull-through cache of that registry."),
+    ] = None,
+    mirror_credentials: Annotated[
+        Path | None,
+        typer.Option("--mirror-credentials", metavar="FILE", help="user:password for that registry."),
+    ] = None,
 ) -> render.Outcome:
     """Run the bundled registry in the foreground, without Docker; Ctrl-C stops it.
 
@@ -84,6 +92,8 @@ def serve(
         tls_key=key,
         read_only=read_only,
         immutable_tags=tuple(immutable or ()),
+        mirror_of=_upstream(mirror_of, mirror_credentials),
+        mirror_credentials=mirror_credentials,
     )
     return render.Outcome(code=run(settings))
 
@@ -100,6 +110,20 @@ def _where(bind: str, port: str) -> tuple[str, int]:
         return address, settings.port(port, Path())
     except settings.BadValue as error:
         raise BadSetting("--port", port, str(error)) from None
+
+
+def _upstream(url: str | None, credentials: Path | None) -> str | None:
+    from regsetup import settings
+    from regsetup.given import BadSetting
+
+    if url is None:
+        if credentials is not None:
+            raise UsageError("--mirror-credentials belongs to --mirror-of", fix="give both, or neither")
+        return None
+    try:
+        return settings.mirror(url, Path())
+    except settings.BadValue as error:
+        raise BadSetting("--mirror-of", url, str(error)) from None
 
 
 def _check(address: str, cert: Path | None, key: Path | None, *, closed: bool, no_auth: bool) -> None:

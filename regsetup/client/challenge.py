@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from regsetup.auth.challenge import parse_challenges
 from regsetup.client.endpoint import is_loopback, origin
 from regsetup.client.errors import UnexpectedAnswer
 
@@ -26,40 +27,13 @@ if TYPE_CHECKING:
 
 _LIFE = 60  # seconds; a token without expires_in lives this long (token specification)
 _EARLY = 5  # seconds; a token is not used in its last moments
-_PART = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9-]*)[ \t]+)?(?P<key>[A-Za-z][A-Za-z0-9_-]*)[ \t]*=[ \t]*"
-    r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"]+))[ \t]*(?:,[ \t]*)?',
-    re.DOTALL,
-)
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _REPOSITORY = re.compile(r"/v2/(.+)/(?:blobs|manifests|tags|referrers)/")
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """One scheme, in lower case, and its parameters."""
-
-    scheme: str
-    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     value: str
     ends: float  # time.monotonic()
-
-
-def parse_challenges(header: str) -> tuple[Challenge, ...]:
-    """Read a ``WWW-Authenticate`` header (RFC 9110, 11.6.1); what can't be read is left out."""
-    found: list[tuple[str, dict[str, str]]] = []
-    for part in _PART.finditer(header):
-        if part["scheme"]:
-            found.append((part["scheme"].lower(), {}))
-        if found:
-            quoted = part["quoted"]
-            value = part["plain"] if quoted is None else _ESCAPE.sub(r"\1", quoted)
-            found[-1][1].setdefault(part["key"].lower(), value)
-    return tuple(Challenge(scheme, parameters) for scheme, parameters in found)
 
 
 def basic(credentials: Credentials) -> str:

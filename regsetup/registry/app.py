@@ -18,7 +18,7 @@ from regsetup.registry.reply import JSON, reply, reply_error
 from regsetup.registry.routing import Kind, Route, route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from regsetup.registry.auth import Authenticator
 
@@ -53,8 +53,14 @@ ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
 class App:
     """Answers requests. ``handle`` is what the HTTP server calls."""
 
-    def __init__(self, context: Context, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        authenticator: Authenticator | None,
+        endpoints: Mapping[Kind, Mapping[str, Endpoint]] = ENDPOINTS,
+    ) -> None:
         self.context = context
+        self._endpoints = endpoints
         self.metrics = Metrics()
         self.active: set[web.RequestHandler] = set()
         self.stopping = False
@@ -107,9 +113,13 @@ class App:
         self.context.close()
 
     async def _dispatch(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
-        methods = ENDPOINTS.get(found.kind)
+        methods = self._endpoints.get(found.kind)
         if methods is None:
             return await self._fixed(request, found.kind)
+        if self.context.mirror is not None and request.method not in READING:
+            raise Unsupported(
+                "the registry is a pull-through cache: push to its upstream", headers={"Allow": "GET, HEAD"}
+            )
         endpoint = methods.get(request.method)
         if endpoint is None:
             raise Unsupported("method not allowed", headers={"Allow": ", ".join(sorted(methods))})

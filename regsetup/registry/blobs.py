@@ -42,8 +42,8 @@ async def head(context: Context, request: web.BaseRequest, route: Route) -> web.
     if size is None:
         raise BlobUnknown("blob unknown to registry", detail={"digest": str(digest)})
     if matches(request.headers.get("If-None-Match"), str(digest)):
-        return reply(304, _describe(digest))
-    return reply(200, _describe(digest) | {"Content-Length": str(size), "Accept-Ranges": "bytes"})
+        return reply(304, describe(digest))
+    return reply(200, describe(digest) | {"Content-Length": str(size), "Accept-Ranges": "bytes"})
 
 
 async def delete(context: Context, _request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -56,7 +56,7 @@ async def delete(context: Context, _request: web.BaseRequest, route: Route) -> w
 async def _send(
     context: Context, request: web.BaseRequest, digest: Digest, descriptor: int, size: int
 ) -> web.StreamResponse:
-    headers = _describe(digest)
+    headers = describe(digest)
     if matches(request.headers.get("If-None-Match"), str(digest)):
         return reply(304, headers)
     wanted = None
@@ -82,6 +82,7 @@ def _range_holds(request: web.BaseRequest, digest: Digest) -> bool:
     return condition is None or condition.strip() == f'"{digest}"'
 
 
-def _describe(digest: Digest) -> dict[str, str]:
+def describe(digest: Digest) -> dict[str, str]:
+    """Return the headers of every answer about a blob."""
     text = str(digest)
     return {"Docker-Content-Digest": text, "Etag": f'"{text}"', "Cache-Control": _FOREVER}

@@ -14,6 +14,7 @@ from regsetup.registry.errors import DigestInvalid, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from regsetup.registry.mirror import Mirror
     from regsetup.registry.settings import Settings
     from regsetup.registry.store import Store
 
@@ -35,6 +36,7 @@ class Context:
         bulk: threads that send blobs.
         hashing: threads that verify what is on disk; few, so that they don't starve the rest.
         receiving: how many uploads send bytes right now.
+        mirror: what is behind a pull-through cache; None for a registry that takes pushes.
         received: bytes of blobs that came since the start.
     """
 
@@ -44,6 +46,7 @@ class Context:
     bulk: ThreadPoolExecutor = field(default_factory=lambda: _threads("bulk", 8))
     hashing: ThreadPoolExecutor = field(default_factory=lambda: _threads("verify", CORES))
     receiving: int = 0
+    mirror: Mirror | None = None
     received: int = 0
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

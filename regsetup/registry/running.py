@@ -88,7 +88,8 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
     _keep_memory()
     _many_files()
     authenticator = Authenticator(settings.htpasswd, settings.realm) if settings.htpasswd else None
-    app = App(Context(settings, open_store(settings.root)), authenticator)
+    context = Context(settings, open_store(settings.root))
+    app = await _mirroring(context, authenticator) if settings.mirror_of else App(context, authenticator)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,7 +110,17 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        if context.mirror is not None:
+            await context.mirror.close()
         app.close()
+
+
+async def _mirroring(context: Context, authenticator: Authenticator | None) -> App:
+    """Return the application of a pull-through cache; others don't load an HTTP client."""
+    from regsetup.registry import mirror
+
+    context.mirror = mirror.connect(context)
+    return App(context, authenticator, mirror.ENDPOINTS)
 
 
 async def _finish(app: App, server: web.Server) -> None:

@@ -37,6 +37,9 @@ class Settings:
         idle_timeout: seconds a client may take nothing or give nothing before it is dropped.
         stop_grace: seconds that running requests get after SIGTERM.
         access_log: one line per request on standard error.
+        mirror_of: the URL of the registry that this one is a pull-through cache of.
+        mirror_ttl: seconds for which a tag is served without asking the upstream whether it moved.
+        mirror_credentials: a file with one line, ``user:password``, for the upstream.
     """
 
     root: Path
@@ -54,6 +57,9 @@ class Settings:
     idle_timeout: float = 60.0
     stop_grace: float = 10.0
     access_log: bool = True
+    mirror_of: str | None = None
+    mirror_ttl: float = 60.0
+    mirror_credentials: Path | None = None
 
     def is_immutable(self, tag: str) -> bool:
         """Tell whether a pattern of ``immutable_tags`` covers ``tag``."""

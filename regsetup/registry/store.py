@@ -93,6 +93,9 @@ class Upload(Protocol):
     def append(self, chunks: Sequence[bytes], *, parallel: bool) -> None:
         """Write and hash bytes at the end; OSError when the disk is full."""
 
+    def reader(self) -> int:
+        """Return a descriptor that reads what is written, also after ``commit``; the receiver closes it."""
+
     def commit(self, digest: Digest) -> None:
         """Make it a blob of the repository, durably; DigestInvalid if it has another digest."""
 

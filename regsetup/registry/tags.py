@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 async def get(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
     """Answer GET: 200 with the tags in lexical order, or the page of them that is asked for."""
     names = await context.run(context.store.tags.names, route.repository)
+    return listing(request, route.repository, names)
+
+
+def listing(request: web.BaseRequest, repository: str, names: list[str]) -> web.StreamResponse:
+    """Return the page of a tag list that is asked for."""
     names.sort(key=lexical)
     n = request.query.get("n")
     found, more = page(names, n, request.query.get("last"), lexical)
-    headers = {"Link": link(f"/v2/{route.repository}/tags/list", found, n)} if more and n else None
-    return reply_json({"name": route.repository, "tags": found}, headers)
+    headers = {"Link": link(f"/v2/{repository}/tags/list", found, n)} if more and n else None
+    return reply_json({"name": repository, "tags": found}, headers)
 
 
 def lexical(tag: str) -> tuple[str, ...]:

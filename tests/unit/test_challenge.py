@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regsetup.client.challenge import Authenticator, basic, parse_challenges
+from regsetup.auth.challenge import parse_challenges
+from regsetup.client.challenge import Authenticator, basic
 from regsetup.client.endpoint import Credentials, Endpoint
 from regsetup.client.errors import UnexpectedAnswer
 from regsetup.secret import Secret

@@ -71,6 +71,10 @@ class Session:
             self._write(chunks)
             self._update(chunks)
 
+    def reader(self) -> int:
+        """Return a descriptor that reads what is written, also after ``commit``; the receiver closes it."""
+        return os.open(self._data, os.O_RDONLY | os.O_CLOEXEC)
+
     def commit(self, digest: Digest) -> None:
         """Make what was sent the blob ``digest`` of the repository, durably, and end the session.
 
