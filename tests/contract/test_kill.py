@@ -35,13 +35,15 @@ def made(bench: Bench) -> None:
 
 
 def running(bench: Bench) -> None:
-    bench.up()
+    bench.make()
+    bench.open().start()
 
 
 def replaced(bench: Bench) -> None:
-    bench.up()
+    running(bench)
     bench.open().set_aside()
-    bench.up(bench.changed())
+    bench.make(bench.changed())
+    bench.open().start()
 
 
 def is_made(bench: Bench) -> None:
@@ -96,6 +98,8 @@ STORIES: dict[str, tuple[Callable[[Bench], None], Callable[[Bench], None]]] = {
     "discard_aside": (replaced, new_one_runs),
 }
 
+ONE_CALL = {"start", "stop", "discard_aside"}  # to systemctl, or of unlink: systemd's own to get right
+
 
 def die(bench: Bench, place: Path, verb: str, number: int, how: str) -> int:
     """Do the verb in a process of its own that dies before its n-th change; return its exit code."""
@@ -106,8 +110,10 @@ def die(bench: Bench, place: Path, verb: str, number: int, how: str) -> int:
     return done.returncode
 
 
-@pytest.mark.parametrize("how", BACKENDS)
-@pytest.mark.parametrize("verb", STORIES)
+@pytest.mark.parametrize(
+    ("verb", "how"),
+    [(verb, how) for how in BACKENDS for verb in STORIES if how == "detached" or verb not in ONE_CALL],
+)
 def test_killed_before_any_change_a_verb_can_be_repeated(
     verb: str, how: str, tmp_path: Path, unique_name: str
 ) -> None:
