@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,10 @@ hypothesis.settings.load_profile("regsetup")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark this run: every child process inherits the variable."""
+    """Mark this run: every child process inherits the variable. Clean up also when told to stop."""
     os.environ[RUN_VARIABLE] = RUN
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT may be ignored, below a shell's `&`
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

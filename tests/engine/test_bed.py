@@ -159,6 +159,25 @@ def test_a_run_that_leaves_a_process_behind_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_is_told_to_stop_cleans_up_first(tmp_path: Path) -> None:
+    test = (
+        "import os, signal, time\n"
+        "def test_it(unique_name, tmp_path):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+    )
+    fixture = (
+        "import pytest\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def cleaned():\n"
+        "    yield\n"
+        f"    open({str(tmp_path / 'cleaned')!r}, 'w').close()\n"
+    )
+    assert _run_pytest(tmp_path, fixture + test).returncode == pytest.ExitCode.INTERRUPTED
+    assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
 def test_a_skipped_engine_test_fails_the_run_in_ci_only(tmp_path: Path, ci: str, code: int) -> None:
     test = "import pytest\n@pytest.mark.engine\ndef test_it(): pytest.skip('no engine')\n"
