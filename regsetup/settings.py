@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
 # Docker's container and volume names (moby: daemon/names/names.go), cut to what a unit and a host name take.
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
+_VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # an anonymous one has 64 hex digits
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PORT = re.compile(r"[0-9]{1,9}")
@@ -72,7 +73,7 @@ class Field:
 def name(text: str, _base: Path) -> str:
     """Read a name for container, unit and directory."""
     if not _NAME.fullmatch(text):
-        raise BadValue("1 to 63 letters, digits, '_', '.' and '-', starting with a letter or digit")
+        raise BadValue("2 to 63 letters, digits, '_', '.' and '-', starting with a letter or digit")
     return text
 
 
@@ -133,8 +134,8 @@ def storage(text: str, base: Path) -> Storage:
     """Read a directory, or ``volume:NAME``."""
     prefix, colon, volume = text.partition(":")
     if colon and prefix == "volume":
-        if not _NAME.fullmatch(volume):
-            raise BadValue("after 'volume:' a volume name of letters, digits, '_', '.' and '-'")
+        if not _VOLUME.fullmatch(volume):
+            raise BadValue("after 'volume:' a volume name: two or more letters, digits, '_', '.' and '-'")
         return Volume(volume)
     return Directory(path(text, base))
 

@@ -101,12 +101,12 @@ def test_a_file_named_with_f_wins_over_the_one_that_lies_here(place: Place) -> N
 
 
 def test_each_registry_remembers_its_own(place: Place) -> None:
-    place.remember(place.load({"name": "a", "port": "1"}))
-    place.remember(place.load({"name": "b", "port": "2"}))
-    assert place.wanted(name="a").port == 1
-    assert place.wanted(name="b").port == 2
-    assert place.wanted(name="c").port == 5000
-    assert place.load(environ={"REGSETUP_NAME": "b"}).deployment.port == 2
+    place.remember(place.load({"name": "aa", "port": "1"}))
+    place.remember(place.load({"name": "bb", "port": "2"}))
+    assert place.wanted(name="aa").port == 1
+    assert place.wanted(name="bb").port == 2
+    assert place.wanted(name="cc").port == 5000
+    assert place.load(environ={"REGSETUP_NAME": "bb"}).deployment.port == 2
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_file_takes_every_spelling(place: Place, text: str, key: str, value:
         ("REGSETUP_AUTH", "true", "auth", True),
         ("REGSETUP_RESTART_POLICY", "always", "restart_policy", RestartPolicy.ALWAYS),
         ("REGSETUP_PORT", "", "port", 5000),
-        ("REGSETUP_DATA", "volume:v", "storage", Volume("v")),
+        ("REGSETUP_DATA", "volume:vv", "storage", Volume("vv")),
     ],
 )
 def test_variables_are_read(place: Place, variable: str, text: str, key: str, value: object) -> None:
@@ -387,7 +387,7 @@ def test_a_file_says_what_flags_say(place: Place, flags: dict[str, object]) -> N
 ONE_OF_EACH = {
     "daemon_json": "daemon.json",
     "certs_d": "certs.d",
-    "name": "n",
+    "name": "nn",
     "backend": "docker",
     "image": "registry:3",
     "image_archive": "a.tar",

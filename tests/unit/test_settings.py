@@ -39,6 +39,7 @@ TAKEN = [
     ("data", "images", Directory(HERE / "images")),
     ("data", "../images", Directory(Path("/srv/images"))),
     ("data", "volume:images", Volume("images")),
+    ("data", "volume:" + "f" * 64, Volume("f" * 64)),
     ("image", "registry:2", "registry:2"),
     ("image", "localhost:5000/a/b@sha256:" + "a" * 64, "localhost:5000/a/b@sha256:" + "a" * 64),
     ("env", "A=", ("A", "")),
@@ -53,8 +54,10 @@ TAKEN = [
     ("cert", "tls.crt", HERE / "tls.crt"),
 ]
 REFUSED = [
-    ("name", "", "1 to 63 letters"),
-    ("name", "x" * 64, "1 to 63 letters"),
+    ("name", "", "2 to 63 letters"),
+    ("name", "x" * 64, "2 to 63 letters"),
+    ("name", "x", "2 to 63 letters"),
+    ("data", "volume:v", "volume name"),
     ("name", "../x", "starting with a letter"),
     ("name", ".hidden", "starting with a letter"),
     ("name", "a/b", "letters"),
