@@ -81,9 +81,10 @@ def survey(
     current, aside = choice.runtime.current(), choice.runtime.aside()
     if adopt and current and current.spec is None:
         wanted = _taken_over(wanted, wished, current.storage, paths)
-    if not any(
-        one and one.running and one.published == (wanted.bind, wanted.port) for one in (current, aside)
-    ):
+    # Setting the old one aside frees its port on every address; a third who holds another of them is met
+    # when the new one is started.
+    ours = [one.published[1] for one in (current, aside) if one and one.running and one.published]
+    if wanted.port not in ours:
         _refuse_taken_port(wanted, choice, (paths.name, f"{paths.name}.regsetup-aside"))
     if isinstance(wanted.storage, Directory) and current is None:
         storage.require_free(wanted.storage.path)

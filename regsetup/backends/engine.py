@@ -142,15 +142,15 @@ def connect(address: str | None = None) -> Engine:
     from docker.errors import DockerException
 
     found, tls = (address, None) if address else find_address(os.environ)
-    _refuse_elsewhere(found)
     try:
+        _refuse_elsewhere(found)
         if found == os.environ.get("DOCKER_HOST"):
             client = docker.DockerClient.from_env(version="auto", timeout=CONNECT_TIMEOUT)
         else:
             client = docker.DockerClient(
                 base_url=_local(found), version="auto", timeout=CONNECT_TIMEOUT, tls=tls or False
             )
-    except DockerException as error:
+    except (DockerException, ValueError) as error:  # ValueError: it is no URL at all
         raise _why_no_answer(found, error) from error
     client.api.timeout = TIMEOUT
     return Engine(found, client)

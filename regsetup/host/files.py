@@ -112,8 +112,11 @@ def locked(path: Path, *, timeout: float = 10.0) -> Iterator[None]:
     """
     descriptor = _acquire(path, time.monotonic() + timeout, timeout)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:  # the disk is full
+            raise CannotWrite(path, error) from error
         yield
     finally:
         with suppress(FileNotFoundError):
