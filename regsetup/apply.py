@@ -40,6 +40,7 @@ READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large t
 _LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
 _POLL = 0.05  # seconds between two looks at a starting registry
 _LOG_LINES = 10  # of a registry that did not come up, in the error's cause
+_LOG_TAIL = 200  # lines to find them in: Go's account of a panic takes about thirty
 
 
 class NotHealthy(RegsetupError):
@@ -186,6 +187,7 @@ class Executor:
         made = [one for one in (path, *path.parents) if not one.exists()]
         self._record(Kind.DIRECTORY, step.target)
         _mkdir(path)
+        self._save(self.state)  # the ledger has had no place to lie in until now
         return lambda: _remove_empty(made)
 
     def make_storage(self, _step: Step) -> Callable[[], None]:
@@ -194,6 +196,8 @@ class Executor:
         self._record_storage()
         if isinstance(storage, Directory):
             made = [one for one in (storage.path, *storage.path.parents) if not one.exists()]
+            for parent in made[1:]:
+                self._record(Kind.DIRECTORY, str(parent))
             _mkdir(storage.path)
             return lambda: _remove_empty(made)
         from regsetup.backends import volumes
@@ -326,7 +330,7 @@ class Executor:
             if reason is None and time.monotonic() > deadline:
                 reason = f"no answer to GET /v2/ within {self.ready_timeout:.0f} s"
             if reason:
-                lines = tuple(runtime.logs(tail=_LOG_LINES))
+                lines = last_words(tuple(runtime.logs(tail=_LOG_TAIL)))
                 raise NotHealthy(f"{runtime.kind} {self.survey.wanted.name}", reason, lines)
             time.sleep(_POLL)
 
@@ -365,6 +369,13 @@ def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
     if isinstance(wanted.storage, Directory):
         return Kind.STORAGE, str(wanted.storage.path)
     return Kind.VOLUME, wanted.storage.name
+
+
+def last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines that say why it ended: a Go program that panics says so first, and then where."""
+    panics = [at for at, line in enumerate(lines) if line.startswith("panic:")]
+    start = panics[-1] if panics else max(len(lines) - _LOG_LINES, 0)
+    return lines[start : start + _LOG_LINES]
 
 
 def _remove_empty(directories: list[Path]) -> None:

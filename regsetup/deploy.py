@@ -5,12 +5,14 @@ Knows no terminal: passwords come from a callback, progress goes to a reporter.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup.apply import READY_TIMEOUT, Executor, NotConverged, storage_entry
 from regsetup.backends.choice import choose
+from regsetup.errors import RegsetupError
 from regsetup.observe import survey
 from regsetup.plan import Plan, plan
 from regsetup.state import Kind, State, exclusive
@@ -99,6 +101,7 @@ def deploy(
         passwords = ask(before.plan.new_users)
         executor = Executor(before.survey, state, passwords, reporter, ready_timeout=ready_timeout)
         executor.run(before.plan)
+        # With --adopt the images' place was found out, not told; the container is ours now.
         left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
         if left:
             raise NotConverged(left)
@@ -110,9 +113,21 @@ def _state(found: Survey, paths: Paths, made: list[Path]) -> State:
     new = State.new(paths.name, found.choice.runtime.backend, engine.address if engine else None)
     before = states.read(paths.state)
     state = replace(before, backend=new.backend, engine=new.engine) if before else new
-    for directory in reversed(made):
-        state = state.with_entry(Kind.DIRECTORY, str(directory))
+    for directory in reversed([str(path) for path in made] or _made_for_others(paths)):
+        state = state.with_entry(Kind.DIRECTORY, directory)
     return state
+
+
+def _made_for_others(paths: Paths) -> list[str]:
+    """Return what was made to hold the first registry, innermost first: the last one takes it along."""
+    above = {str(path) for path in (paths.home, *paths.home.parents)}
+    for other in paths.home.glob("*/state.json"):
+        with contextlib.suppress(RegsetupError):  # another registry's trouble is not ours
+            state = states.read(other)
+            made = [target for target in state.of(Kind.DIRECTORY) if target in above] if state else []
+            if made:
+                return sorted(made, key=len, reverse=True)
+    return []
 
 
 def _found_out(state: State, found: Survey) -> State:

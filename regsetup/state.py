@@ -141,8 +141,8 @@ def write(path: Path, state: State) -> None:
 def exclusive(paths: Paths) -> Iterator[list[Path]]:
     """Be the only command that changes this registry.
 
-    Yields the directories that were made for it, innermost first. The caller may add to them; whichever
-    of them is empty afterwards is removed.
+    Yields the directories that were made for it, innermost first, also by a run that was killed. The caller
+    may add to them; whichever of them is empty afterwards is removed.
 
     Raises:
         Locked: another command is still at work.
@@ -150,6 +150,8 @@ def exclusive(paths: Paths) -> Iterator[list[Path]]:
     """
     made = [path for path in (paths.home, *paths.home.parents) if not path.exists()]
     try:
+        if not made and [path.name for path in paths.home.iterdir()] == [paths.lock.name]:
+            made = [paths.home]  # by a run that was killed: nobody else leaves a lock alone in it
         paths.home.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(paths.home, error) from error

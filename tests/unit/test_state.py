@@ -164,3 +164,13 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite), exclusive(Paths(tmp_path / "file" / "home", "registry")):
         pass
+
+
+def test_home_that_a_killed_run_made_goes_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    paths = Paths(home, "registry")
+    paths.lock.touch()
+    with exclusive(paths) as made:
+        assert made == [home]
+    assert not home.exists()
