@@ -25,15 +25,6 @@ class BadCommandLine(UsageError):
     code = "bad-command-line"
 
 
-class Stopped(RegsetupError):
-    """Ctrl-C, or Ctrl-D at a prompt, before anything was changed."""
-
-    code = "interrupted"
-
-    def __init__(self) -> None:
-        super().__init__("interrupted; nothing was changed")
-
-
 class Defect(RegsetupError):
     """Something that regsetup did not foresee; a defect of its own."""
 
@@ -110,10 +101,6 @@ def run(arguments: list[str]) -> int:
             path.removeprefix("regsetup").strip() or "regsetup", render.Outcome(code=2, errors=(wrong,))
         )
         return 2
-    except (typer.Abort, KeyboardInterrupt, EOFError):
-        render.style.json = "--json" in arguments
-        render.show(arguments[0], render.Outcome(code=1, errors=(Stopped(),)))
-        return 1
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         return 1

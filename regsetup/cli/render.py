@@ -43,6 +43,15 @@ class Outcome:
     errors: tuple[RegsetupError, ...] = ()
 
 
+class Stopped(RegsetupError):
+    """Ctrl-C, or Ctrl-D at a prompt, where there is nothing to take back."""
+
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; nothing is half-done")
+
+
 @dataclass(slots=True)
 class Style:
     """How this run prints; set by the flags of the command that runs."""
@@ -94,6 +103,8 @@ def command(
                 outcome = function(*args, **kwargs)
             except RegsetupError as error:
                 outcome = Outcome(code=error.exit_code, errors=(error,))
+            except (typer.Abort, KeyboardInterrupt, EOFError):  # Typer itself would end with 130 and no word
+                outcome = Outcome(code=1, errors=(Stopped(),))
             show(f"{family} {name}".strip(), outcome)
             raise typer.Exit(outcome.code)
 
