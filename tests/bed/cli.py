@@ -104,6 +104,10 @@ class Terminal:
         """Type ``line`` and the return key."""
         os.write(self._master, f"{line}\n".encode())
 
+    def type(self, keys: str) -> None:
+        """Press keys, without the return key at the end."""
+        os.write(self._master, keys.encode())
+
     def interrupt(self) -> None:
         """Press control-C."""
         os.write(self._master, b"\x03")

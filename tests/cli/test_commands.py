@@ -1,0 +1,376 @@
+"""Every command at its edges: help, exit codes, one JSON envelope, wrong words, completion, cheap starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+
+from regsetup import __version__
+from regsetup.cli import app
+from tests.bed.run import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bed.cli import Regsetup
+    from tests.bed.clients import Completed
+
+GROUP: Any = typer.main.get_command(app)
+
+
+def _leaves(group: Any, *before: str) -> dict[tuple[str, ...], Any]:
+    """Return every command by its words, those of groups too."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name, command in group.commands.items():
+        words = (*before, name)
+        found |= _leaves(command, *words) if hasattr(command, "commands") else {words: command}
+    return found
+
+
+COMMANDS = _leaves(GROUP)
+WORDS = sorted(COMMANDS)
+WITH_JSON = [
+    words for words in WORDS if any("--json" in parameter.opts for parameter in COMMANDS[words].params)
+]
+NEEDS_REGISTRY = ("passwd", "adduser", "rmuser", "users", "status", "logs", "check")
+
+
+def spoken(words: tuple[str, ...]) -> str:
+    return " ".join(words)
+
+
+def arguments(words: tuple[str, ...]) -> list[str]:
+    """Return the words with something for each argument that must be given."""
+    given = [
+        parameter.name
+        for parameter in COMMANDS[words].params
+        if parameter.param_type_name == "argument" and parameter.required
+    ]
+    return [*words, *given]
+
+
+def envelope(done: Completed) -> dict[str, Any]:
+    """Return the one object on standard output, which must be all that is there, and as designed."""
+    found: dict[str, Any] = json.loads(done.out)
+    assert list(found) == ["version", "command", "ok", "changed", "data", "errors"]
+    assert found["version"] == 1
+    assert found["ok"] is (done.code == 0)
+    assert isinstance(found["changed"], bool)
+    assert isinstance(found["data"], dict)
+    for error in found["errors"]:
+        assert list(error) == ["code", "message", "cause", "fix"]
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error["code"])
+        assert error["code"] != "defect", error
+        assert error["message"]
+    assert "Traceback" not in done.err
+    return found
+
+
+def code(done: Completed) -> str:
+    (error,) = envelope(done)["errors"]
+    return str(error["code"])
+
+
+@pytest.mark.parametrize("words", WORDS, ids=spoken)
+def test_every_command_helps(regsetup: Regsetup, words: tuple[str, ...]) -> None:
+    done = regsetup(*words, "--help").ok()
+    assert f"regsetup {spoken(words)}" in done.out
+    for parameter in COMMANDS[words].params:
+        if parameter.param_type_name == "option" and not parameter.hidden:
+            assert parameter.opts[0] in done.out
+            assert parameter.help, f"{parameter.opts[0]} does not say what it does"
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert done.err == ""
+    assert regsetup(*words, "-h").ok().out == done.out
+
+
+def test_alone_it_shows_what_it_can_do(regsetup: Regsetup) -> None:
+    done = regsetup()
+    assert done.code == 2
+    for command in GROUP.commands:
+        assert command in done.out + done.err
+    assert "error" not in done.err
+
+
+def test_the_version_is_told_before_anything_is_imported(regsetup: Regsetup) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "regsetup", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"regsetup {__version__}\n"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {name for name in imported if name.startswith("regsetup")} <= {"regsetup", "regsetup.__main__"}
+    assert imported & {"typer", "click", "rich", "json", "asyncio", "docker", "yaml", "pathlib2"} == set()
+    assert regsetup("--version", "up").ok().out == done.stdout, "beside other words Typer answers it"
+
+
+@pytest.mark.parametrize("words", WITH_JSON, ids=spoken)
+def test_every_command_fails_with_one_envelope(regsetup: Regsetup, words: tuple[str, ...]) -> None:
+    done = regsetup(*arguments(words), "--no-such-option", "--json")
+    assert done.code == 2
+    assert envelope(done)["command"] == spoken(words)
+    assert code(done) == "bad-command-line"
+    assert envelope(done)["errors"][0]["fix"] == f"regsetup {spoken(words)} --help"
+    assert done.err == ""
+
+
+@pytest.mark.parametrize("words", WITH_JSON, ids=spoken)
+def test_every_command_refuses_what_is_no_name(regsetup: Regsetup, words: tuple[str, ...]) -> None:
+    if not any("--name" in parameter.opts for parameter in COMMANDS[words].params):
+        pytest.skip("it takes no --name")
+    done = regsetup(*arguments(words), "--name", "../etc", "--json")
+    assert (done.code, code(done)) == (2, "bad-setting")
+    assert envelope(done)["errors"][0]["message"].startswith("--name: '../etc'")
+    assert not regsetup.home.exists()
+
+
+@pytest.mark.parametrize("command", NEEDS_REGISTRY)
+def test_without_a_registry_it_says_how_to_get_one(regsetup: Regsetup, command: str) -> None:
+    done = regsetup(*arguments((command,)), "--json")
+    assert (done.code, code(done)) == (1, "no-registry")
+    assert "regsetup up" in envelope(done)["errors"][0]["fix"]
+    assert not regsetup.home.exists(), "asking makes nothing"
+
+
+def test_to_tear_down_nothing_is_done_already(regsetup: Regsetup) -> None:
+    done = regsetup("teardown", "--json")
+    assert (done.code, envelope(done)["changed"]) == (0, False)
+    assert "nothing to do" in regsetup("teardown").ok().out
+    assert regsetup("status", "--all").ok()
+    assert regsetup.json("status", "--all")["data"] == {"registries": []}
+    assert not regsetup.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["nonsense"], "bad-command-line"),
+        (["--nonsense"], "bad-command-line"),
+        (["up", "superfluous"], "bad-command-line"),
+        (["up", "--wait", "soon"], "bad-command-line"),
+        (["logs", "--tail", "-1"], "bad-command-line"),
+        (["adduser"], "bad-command-line"),
+        (["adduser", "alice", "--cost", "free"], "bad-command-line"),
+        (["up", "--port", "99999"], "bad-setting"),
+        (["up", "--backend", "podman"], "bad-setting"),
+        (["up", "--host", "https://registry.lan"], "bad-setting"),
+        (["up", "--bind", "registry.lan"], "bad-setting"),
+        (["up", "--name", "a b"], "bad-setting"),
+        (["up", "--env", "REGISTRY_AUTH=none"], "bad-setting"),
+        (["up", "--user", "a:b"], "bad-user-name"),
+        (["up", "--user", "a", "--no-auth"], "contradiction"),
+        (["up", "--cert", "c.pem"], "contradiction"),
+        (["up", "-f", "missing.yaml"], "bad-file"),
+        (["up", "--bind", "192.0.2.77", "--backend", "embedded", "--dry-run"], "address-not-here"),
+    ],
+)
+def test_wrong_input_is_a_usage_error_with_a_way_on(
+    regsetup: Regsetup, args: list[str], expected: str
+) -> None:
+    done = regsetup(*args, "--json")
+    assert (done.code, code(done)) == (2, expected)
+    (error,) = envelope(done)["errors"]
+    assert error["cause"] or error["fix"]
+    for_people = regsetup(*args)
+    assert (for_people.code, for_people.out) == (2, "")
+    assert for_people.err.startswith("error: ")
+    assert not regsetup.home.exists()
+
+
+def test_a_wrong_key_in_the_file_is_told_at_its_place(regsetup: Regsetup) -> None:
+    regsetup.place.mkdir()
+    (regsetup.place / "my.yaml").write_text("prot: 5000\n")
+    done = regsetup("up", "-f", str(regsetup.place / "my.yaml"))
+    assert done.code == 2
+    assert "error: my.yaml:1:1: unknown key 'prot'\n" in done.err
+    assert "fix   did you mean 'port'?\n" in done.err
+
+
+def test_a_dry_run_of_the_bundled_registry_makes_nothing(regsetup: Regsetup) -> None:
+    done = regsetup("up", "--backend", "embedded", "--dry-run", "--exit-code", "--json")
+    assert done.code == 3
+    steps = envelope(done)["data"]["steps"]
+    assert [step["action"] for step in steps][-3:] == ["create", "start", "wait for"]
+    assert {step["resource"] for step in steps if step["action"] == "start"} == {"service"}
+    assert not regsetup.home.exists()
+    assert regsetup("up", "--backend", "embedded", "--dry-run").code == 0
+
+
+def test_a_port_that_is_free_is_needed(regsetup: Regsetup) -> None:
+    import socket
+    from contextlib import closing
+
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        done = regsetup("up", "--backend", "embedded", "--port", str(port), "--json")
+    assert (done.code, code(done)) == (1, "port-in-use")
+    assert not regsetup.home.exists()
+
+
+class Running:
+    """A registry that the program has brought up, and whatever words bring it up again."""
+
+    def __init__(self, regsetup: Regsetup) -> None:
+        self.regsetup = regsetup
+        self.port = free_port()
+        done = regsetup(
+            "up", "--backend", "embedded", "--port", str(self.port), "--user", "alice", "--password-stdin",
+            "--no-check", stdin="a-password-of-alice\n",
+        )  # fmt: skip
+        done.ok()
+
+
+@pytest.fixture
+def running(regsetup: Regsetup) -> Running:
+    return Running(regsetup)
+
+
+@pytest.mark.slow
+def test_every_command_succeeds_with_one_envelope(running: Running) -> None:
+    regsetup = running.regsetup
+    told = [
+        ("up", ["up"], False),
+        ("up", ["up", "--dry-run"], False),
+        ("status", ["status"], False),
+        ("status", ["status", "--all"], False),
+        ("logs", ["logs", "--tail", "3"], False),
+        ("check", ["check"], False),
+        ("users", ["users"], False),
+        ("adduser", ["adduser", "bob", "--generate"], True),
+        ("passwd", ["passwd", "bob", "--generate", "--cost", "standard"], True),
+        ("rmuser", ["rmuser", "bob"], True),
+        ("teardown", ["teardown"], True),
+        ("teardown", ["teardown"], False),
+        ("teardown", ["teardown", "--purge", "-y"], True),
+    ]
+    for command, args, changed in told:
+        done = regsetup(*args, "--json")
+        found = envelope(done)
+        assert (args, done.code, found["changed"]) == (args, 0, changed)
+        assert found["command"] == command
+        assert done.err == "", "with --json nothing is told beside it"
+    assert not regsetup.home.exists()
+    assert {command for command, _, _ in told} <= {words[0] for words in WITH_JSON}
+
+
+@pytest.mark.slow
+def test_quiet_leaves_results_and_errors(running: Running) -> None:
+    regsetup = running.regsetup
+    loud = regsetup("up", "--realm", "One", "--no-check").ok()
+    assert "create" in loud.err
+    silent = regsetup("up", "--realm", "Two", "--no-check", "-q").ok()
+    assert silent.err == ""
+    assert "is up at" in silent.out
+    assert regsetup("rmuser", "nobody", "-q").err.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_exit_codes_tell_what_happened(running: Running) -> None:
+    regsetup = running.regsetup
+    assert regsetup("status").code == 0
+    assert regsetup("up", "--dry-run", "--exit-code").code == 0
+    assert regsetup("up", "--realm", "Other", "--dry-run", "--exit-code").code == 3
+    assert regsetup("up", "--realm", "Other", "--dry-run").code == 0
+    assert regsetup("rmuser", "nobody").code in (1, 2)
+    assert regsetup("teardown", "--purge").code == 2, "nobody can be asked"
+    regsetup("teardown").ok()
+    done = regsetup("status", "--json")
+    assert (done.code, envelope(done)["data"]["state"]) == (3, "torn down")
+    assert regsetup("check").code == 3, "nothing answers"
+
+
+@pytest.mark.slow
+def test_passwords_come_a_line_each_and_bad_ones_change_nothing(running: Running, tmp_path: Path) -> None:
+    regsetup = running.regsetup
+    two = ("up", "--user", "bob", "--user", "carol", "--no-check")
+    assert code(regsetup(*two, "--password-stdin", "--json", stdin="only-one\n")) == "password-missing"
+    assert code(regsetup(*two, "--password-stdin", "--json", stdin="one\n\n")) == "bad-password"
+    assert code(regsetup(*two, "--password-stdin", "--json", stdin=f"{'x' * 73}\ny\n")) == "bad-password"
+    missing = regsetup(*two, "--password-file", str(tmp_path / "none"), "--json")
+    assert (missing.code, code(missing)) == (1, "password-file-unreadable")
+    both = regsetup(*two, "--password-stdin", "--password-file", str(tmp_path / "none"), "--json")
+    assert (both.code, code(both)) == (2, "usage")
+    assert regsetup.json("users")["data"]["users"] == ["alice"]
+    (tmp_path / "passwords").write_text("of-bob\nof-carol\n")
+    regsetup(*two, "--password-file", str(tmp_path / "passwords")).ok()
+    assert regsetup.json("users")["data"]["users"] == ["alice", "bob", "carol"]
+
+
+@pytest.mark.slow
+def test_a_made_up_password_is_shown_once(running: Running) -> None:
+    regsetup = running.regsetup
+    first = regsetup.json("up", "--user", "dave", "--no-check")
+    (dave,) = first["data"]["users"]
+    assert len(dave["password"]) >= 22, "128 bits or more"
+    assert dave["password"] not in json.dumps(regsetup.json("up", "--user", "dave", "--no-check"))
+    shown = regsetup("adduser", "erin").ok()
+    assert "(shown once)" in shown.out
+
+
+@pytest.mark.slow
+def test_logs_are_lines_and_a_reader_may_go_away(running: Running) -> None:
+    regsetup = running.regsetup
+    lines = regsetup("logs").ok().out.splitlines()
+    assert lines
+    assert regsetup("logs", "--tail", "1").ok().out.splitlines() == lines[-1:]
+    assert regsetup("logs", "--tail", "0").ok().out == ""
+    assert regsetup.json("logs")["data"]["lines"][: len(lines)] == lines
+    head = subprocess.run(
+        f"{sys.executable} -m regsetup status --all | head -c 1",
+        shell=True, env=dict(os.environ) | regsetup.environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert head.stderr == ""
+
+
+@pytest.mark.slow
+def test_names_are_completed_with_the_registries_that_are_here(running: Running) -> None:
+    regsetup = running.regsetup
+    asked = {
+        "_REGSETUP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "regsetup status --name reg",
+        "COMP_CWORD": "3",
+    }
+    assert regsetup(env=asked).ok().out.split() == ["registry"]
+    nobody = asked | {"COMP_WORDS": "regsetup status --name xyz"}
+    assert regsetup(env=nobody).ok().out.split() == []
+
+
+def test_commands_and_options_are_completed(regsetup: Regsetup) -> None:
+    words = {
+        "_REGSETUP_COMPLETE": "complete_bash",
+        "COMP_WORDS": "regsetup tear",
+        "COMP_CWORD": "1",
+    }
+    assert regsetup(env=words).ok().out.split() == ["teardown"]
+    options = words | {"COMP_WORDS": "regsetup up --image-", "COMP_CWORD": "2"}
+    assert regsetup(env=options).ok().out.split() == ["--image-archive"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(regsetup: Regsetup, shell: str) -> None:
+    done = regsetup("--show-completion", shell)
+    assert done.code == 0, done.err
+    assert "_REGSETUP_COMPLETE" in done.out
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_its_owners_alone(running: Running) -> None:
+    root = running.regsetup.home / "registry"
+    open_to_others = [
+        str(path)
+        for path in [root, *root.rglob("*")]
+        if path.name in ("htpasswd", "state.json", "deployment.yaml", "http.secret", "registry")
+        and stat.S_IMODE(path.lstat().st_mode) & 0o077
+    ]
+    assert open_to_others == []
