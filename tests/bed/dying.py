@@ -50,6 +50,9 @@ class Killer:
     def transferred(self, progress: Progress) -> None:
         """See ``Reporter``."""
 
+    def noted(self, note: str) -> None:
+        """See ``Reporter``."""
+
     def undone(self, step: Step) -> None:
         """See ``Reporter``."""
 

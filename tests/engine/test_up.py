@@ -127,7 +127,7 @@ def test_up_refuses_a_data_directory_of_others(deployed: Deployed, tmp_path: Pat
 CHANGES = {
     "port": ["--port", "PORT"],
     "listen": ["--listen", ":5002"],
-    "bind": ["--bind", "0.0.0.0", "--insecure", "--no-auth"],
+    "bind": ["--bind", "0.0.0.0", "--insecure", "--no-auth", "--trust", "none"],
     "restart": ["--restart-policy", "always"],
     "env REGISTRY_LOG_LEVEL": ["--env", "REGISTRY_LOG_LEVEL=debug"],
     "auth": ["--auth", "--password-file", "PASSWORDS"],
