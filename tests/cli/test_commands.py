@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from regsetup import __version__
-from regsetup.cli import app
+from regsetup.cli import build
 from tests.bed.run import free_port
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
     from tests.bed.clients import Completed
 
-GROUP: Any = typer.main.get_command(app)
+GROUP: Any = typer.main.get_command(build(None))
 
 
 def _leaves(group: Any, *before: str) -> dict[tuple[str, ...], Any]:
