@@ -161,7 +161,11 @@ class Executor:
         with signals.ignored():
             while self._undo:
                 step, undo, before = self._undo.pop()
-                undo()
+                try:
+                    undo()
+                except RegsetupError as trouble:  # the rest can still be taken back
+                    self.reporter.noted(f"{step.action} {step.target} was not undone: {trouble.message}")
+                    continue
                 self._save(before)
                 self.reporter.undone(step)
             if fresh:
@@ -279,9 +283,14 @@ class Executor:
         return self.survey.choice.runtime.stop
 
     def set_aside(self, _step: Step) -> Callable[[], None]:
-        """Stop the old one and keep it."""
-        self.survey.choice.runtime.set_aside()
-        return self.survey.choice.runtime.put_back
+        """Stop the old one and keep it; half-done, it is taken back at once."""
+        runtime = self.survey.choice.runtime
+        try:
+            runtime.set_aside()
+        except RegsetupError:
+            runtime.put_back()
+            raise
+        return runtime.put_back
 
     def put_back(self, _step: Step) -> None:
         """Bring back what an interrupted run set aside."""
@@ -297,7 +306,12 @@ class Executor:
         client = next(one for one in self.survey.clients if one.name == name)
         ledger = TrustFile(self.survey.paths.home)
         self._record(Kind.TRUST, address)
-        done = trust.install(client, registry(self.survey.wanted, self.survey.paths, address), ledger)
+        told = registry(self.survey.wanted, self.survey.paths, address)
+        try:
+            done = trust.install(client, told, ledger)
+        except RegsetupError:
+            _forget(client, address, ledger)
+            raise
         for note in done.notes:
             self.reporter.noted(note)
         return lambda: _forget(client, address, ledger)

@@ -64,7 +64,9 @@ def test_tls_is_on_and_the_engine_gets_the_ca(here: Regsetup, address: str) -> N
     assert f"{address}:{port}/" in engine["detail"]
     ca = Path("/etc/docker/certs.d", f"{address}:{port}", "ca.crt")
     assert ca.read_bytes() == (here.home / "t1/certs/ca.crt").read_bytes()
-    assert not (here.home / "t1/certs/ca.key").exists(), "what the container mounts must not hold the CA's key"
+    assert not (here.home / "t1/certs/ca.key").exists(), (
+        "what the container mounts must not hold the CA's key"
+    )
 
     again = here.json("up", "--name", "t1")
     assert again["ok"]
