@@ -94,8 +94,7 @@ def run(arguments: list[str]) -> int:
             return 2
         context = getattr(error, "ctx", None)
         path = context.command_path if context else " ".join(["regsetup", *_command(arguments)])
-        if "--json" in arguments:
-            render.style.json = True
+        render.style.json = "--json" in arguments
         wrong = BadCommandLine(error.format_message(), fix=f"{path} --help")  # type: ignore[attr-defined]
         render.show(
             path.removeprefix("regsetup").strip() or "regsetup", render.Outcome(code=2, errors=(wrong,))
