@@ -238,18 +238,19 @@ def _require(users: Htpasswd, name: str) -> None:
 
 
 def _write(path: Path, users: Htpasswd) -> None:
-    """Replace the file, at another modification time than before.
+    """Replace the file, at a later modification time than before.
 
     File systems keep time in ticks of 4 ms (CONFIG_HZ=250): an edit in the tick of the one before would look
-    to the registry as if nothing had changed.
+    to the registry as if nothing had changed. So would one at a time that a clock which was set back meets
+    again.
     """
     before = None
     with suppress(FileNotFoundError):
         before = path.stat()
     write_atomic(path, str(users).encode(errors="surrogateescape"), mode=MODE)
     after = path.stat()
-    if before and before.st_mtime_ns == after.st_mtime_ns:
-        os.utime(path, ns=(after.st_atime_ns, after.st_mtime_ns + 1_000_000))
+    if before and after.st_mtime_ns <= before.st_mtime_ns:
+        os.utime(path, ns=(after.st_atime_ns, before.st_mtime_ns + 1_000_000))
 
 
 def _see(endpoint: Endpoint | None, who: Credentials, what: str, wanted: int, wait: float) -> Edited:

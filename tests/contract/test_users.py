@@ -289,6 +289,15 @@ def test_every_edit_changes_the_modification_time(users: Path) -> None:
     assert len(seen) == 101
 
 
+def test_a_clock_that_was_set_back_hides_no_edit(serve: Serve, users: Path) -> None:
+    future = time.time_ns() + 3600 * 10**9
+    os.utime(users, ns=(future, future))
+    served = serve(htpasswd=users)
+    assert status(served.url, "alice", OLD) == 200
+    assert change(users, "alice", NEW, Cost.FAST, Endpoint(served.url), old=OLD).proven
+    assert users.stat().st_mtime_ns > future
+
+
 def test_many_at_once_lose_no_user(users: Path) -> None:
     def work(number: int) -> None:
         add(users, f"user{number}", NEW, Cost.FAST, None)
