@@ -142,20 +142,21 @@ def _lines(done: Collected, grace: float) -> tuple[str, ...]:
         ]
         lines += [f"would be deleted: blob {blob.digest} ({decimal(blob.size)})" for blob in done.blobs]
     verb = "would be freed" if done.dry_run else "freed"
-    parts = [_count(len(done.blobs), "blob")]
-    parts += [_count(len(done.manifests), "manifest")] if done.manifests else []
-    parts += [_count(done.uploads, "upload") + " of more than a week ago"] if done.uploads else []
+    parts = [count(len(done.blobs), "blob")]
+    parts += [count(len(done.manifests), "manifest")] if done.manifests else []
+    parts += [count(done.uploads, "upload") + " of more than a week ago"] if done.uploads else []
     lines.append(f"{decimal(done.freed)} {verb}: {', '.join(parts)}")
-    lines.append(f"{decimal(done.kept_size)} in use: {_count(done.kept, 'blob')}")
+    lines.append(f"{decimal(done.kept_size)} in use: {count(done.kept, 'blob')}")
     if done.young:
         lines.append(
             f"{decimal(done.young_size)} unused but asked for within {_shown(grace)}: "
-            f"{_count(done.young, 'blob')} stay until a later regsetup gc"
+            f"{count(done.young, 'blob')} stay until a later regsetup gc"
         )
     return tuple(lines)
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return "1 blob" or "2 blobs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -190,7 +191,7 @@ def _container_lines(done: Swept, *, dry_run: bool) -> tuple[str, ...]:
     from rich.filesize import decimal
 
     if not done.eligible:
-        return (f"nothing to do: all is in use by {_count(done.tags, 'tag')}",)
+        return (f"nothing to do: all is in use by {count(done.tags, 'tag')}",)
     if dry_run:
         return (
             *(f"would be deleted: {digest}" for digest in done.eligible),
@@ -198,6 +199,6 @@ def _container_lines(done: Swept, *, dry_run: bool) -> tuple[str, ...]:
         )
     freed = "an unknown number of bytes" if done.freed is None else decimal(done.freed)
     return (
-        f"{freed} freed: {_count(len(done.eligible), 'object')}; down for {done.downtime:.1f} s",
-        f"{_count(done.tags, 'tag')} checked before and after: all of them resolve",
+        f"{freed} freed: {count(len(done.eligible), 'object')}; down for {done.downtime:.1f} s",
+        f"{count(done.tags, 'tag')} checked before and after: all of them resolve",
     )

@@ -74,6 +74,9 @@ class BlobStore(Protocol):
     def layers(self, repository: str) -> Iterator[Digest]:
         """Yield the blobs of a repository, in no order."""
 
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """Yield a blob's bytes as they stand, without making it young; nothing where there is none."""
+
     def entry(self, digest: Digest) -> Entry | None:
         """Return size and age of a blob without making it young; None where there is none."""
 

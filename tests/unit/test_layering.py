@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
-    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "scrub"})
+    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "verify"})
     | {"probe", "prove", "smoke", "status", "teardown"},
     frozenset({"cli"}),
 )

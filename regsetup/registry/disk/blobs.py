@@ -152,6 +152,12 @@ class Blobs:
         """Yield the digests that a repository links as blobs."""
         yield from linked(f"{self._places.repository(repository)}/_layers")
 
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """Yield a blob's bytes as they stand, without making it young; nothing where there is none."""
+        with contextlib.suppress(FileNotFoundError), open(self._places.blob(digest), "rb") as file:
+            while piece := file.read(_READ):
+                yield piece
+
     def entry(self, digest: Digest) -> Entry | None:
         """Return size and age of a blob without making it young; None where there is none."""
         try:
