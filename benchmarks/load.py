@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import ssl
 
 PIECE = os.urandom(1 << 20)
+ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 CHUNK = 32 << 10  # bytes of a chunk of Transfer-Encoding: what Go's HTTP client sends
 
 
@@ -39,7 +40,7 @@ class Target:
         return self.tls.wrap_socket(plain, server_hostname="localhost") if self.tls else plain
 
     def request(self, method: str, path: str, **headers: str) -> bytes:
-        every = {"Host": "localhost", **self.headers, **headers}
+        every = {"Host": "localhost", "Accept": ACCEPT, **self.headers, **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {text}" for name, text in every.items()), "", ""]
         return "\r\n".join(lines).encode()
 
@@ -204,15 +205,15 @@ def requests(
     now = begin
     while now < end:
         for key, _ in selector.select(1):
-            connection = key.fileobj
-            assert isinstance(connection, socket.socket)
-            missing[connection] -= len(connection.recv(1 << 20))
-            if missing[connection] <= 0:
+            ready = key.fileobj
+            assert isinstance(ready, socket.socket)
+            missing[ready] -= len(ready.recv(1 << 20))
+            if missing[ready] <= 0:
                 now = time.perf_counter()
-                latencies.append(now - started[connection])
-                missing[connection] = answer
-                started[connection] = now
-                connection.sendall(request)
+                latencies.append(now - started[ready])
+                missing[ready] = answer
+                started[ready] = now
+                ready.sendall(request)
     for connection in started:
         connection.close()
     selector.close()

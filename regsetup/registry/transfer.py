@@ -127,9 +127,10 @@ async def _send_by_loop(
     context: Context, response: web.StreamResponse, descriptor: int, offset: int, end: int
 ) -> None:
     while offset < end:
-        piece = await in_thread(
-            context.bulk, partial(os.pread, descriptor, min(TLS_PIECE, end - offset), offset)
-        )
+        count = min(TLS_PIECE, end - offset)
+        cached = _cached(descriptor, offset, count)
+        read = partial(os.pread, descriptor, count, offset)
+        piece = await in_thread(context.bulk, read) if cached is None else cached
         if not piece:
             raise ConnectionAbortedError("the blob became shorter while it was sent")
         try:
@@ -138,6 +139,16 @@ async def _send_by_loop(
         except TimeoutError:
             raise ConnectionAbortedError("the client takes nothing") from None
         offset += len(piece)
+
+
+def _cached(descriptor: int, offset: int, count: int) -> memoryview | None:
+    """Return bytes of a file that are in memory already, without waiting for the disk; else None."""
+    buffer = bytearray(count)
+    try:
+        found = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError:  # EAGAIN: not in memory; EOPNOTSUPP: a file system that can't tell
+        return None
+    return memoryview(buffer)[:found] if found else None
 
 
 async def receive(context: Context, request: web.BaseRequest, upload: Upload) -> None:

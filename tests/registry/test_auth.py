@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -128,9 +127,10 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(tmp_path: Path) -> No
         return time.perf_counter() - begin
 
     with Running.start(tmp_path / "data", htpasswd=htpasswd) as running:
-        known = statistics.median(seconds(("alice", f"wrong-{n}")) for n in range(5))
-        unknown = statistics.median(seconds((f"nobody{n}", "wrong")) for n in range(5))
-    assert 0.4 < unknown / known < 2.5
+        known = min(seconds(("alice", f"wrong-{n}")) for n in range(5))
+        unknown = min(seconds((f"nobody{n}", "wrong")) for n in range(5))
+    assert unknown > 0.03  # seconds; bcrypt of cost 10 takes more, and no bcrypt takes one
+    assert 0.3 < unknown / known < 3
 
 
 def test_a_verified_credential_is_not_hashed_again(tmp_path: Path) -> None:
@@ -140,10 +140,12 @@ def test_a_verified_credential_is_not_hashed_again(tmp_path: Path) -> None:
         begin = time.perf_counter()
         assert client.get("/v2/").status == 200
         first = time.perf_counter() - begin
-        begin = time.perf_counter()
+        again = []
         for _ in range(20):
+            begin = time.perf_counter()
             assert client.get("/v2/").status == 200
-        assert time.perf_counter() - begin < first
+            again.append(time.perf_counter() - begin)
+        assert min(again) < first / 10
 
 
 def test_without_its_htpasswd_file_it_does_not_start(tmp_path: Path) -> None:
