@@ -95,7 +95,7 @@ class EmbeddedRuntime:
         spec = service.spec
         if spec is not None and drift is not None:
             spec = Spec({**spec.settings, "unit": drift})
-        return _seen(replace(service, spec=spec), self.paths.name, manager.life())
+        return self._seen(replace(service, spec=spec), self.paths.name, manager.life())
 
     def aside(self) -> Seen | None:
         """See ``Runtime.aside``.
@@ -105,7 +105,9 @@ class EmbeddedRuntime:
         """
         service = self._aside()
         return (
-            None if service is None else _seen(service, f"{self.paths.name} (previous)", Life(running=False))
+            None
+            if service is None
+            else self._seen(service, f"{self.paths.name} (previous)", Life(running=False))
         )
 
     def create(self, wanted: Deployment, spec: Spec) -> None:
@@ -273,18 +275,18 @@ class EmbeddedRuntime:
             system=self._managed_by is ManagedBy.SYSTEM,
         )
 
-
-def _seen(service: Description, name: str, life: Life) -> Seen:
-    settings = service.spec.settings if service.spec else {}
-    published = (settings["bind"], int(settings["port"])) if "port" in settings else None
-    return Seen(
-        id=service.id,
-        name=name,
-        spec=service.spec,
-        running=life.running,
-        started_at=life.started_at,
-        storage=settings.get("data"),
-        published=published,
-        exit_code=life.exit_code,
-        pid=life.pid,
-    )
+    def _seen(self, service: Description, name: str, life: Life) -> Seen:
+        """Put it in the words of a container; its id is what one types to find it: unit or pid."""
+        settings = service.spec.settings if service.spec else {}
+        process = f"pid {life.pid}" if life.pid else service.id
+        return Seen(
+            id=process if service.managed_by is ManagedBy.NOBODY else self._scope.unit,
+            name=name,
+            spec=service.spec,
+            running=life.running,
+            started_at=life.started_at,
+            storage=settings.get("data"),
+            published=(settings["bind"], int(settings["port"])) if "port" in settings else None,
+            exit_code=life.exit_code,
+            pid=life.pid,
+        )

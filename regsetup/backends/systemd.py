@@ -133,6 +133,10 @@ class Systemd:
         """See ``Manager.uninstall``."""
         self._path.unlink(missing_ok=True)
         remove_unfinished(self._path)
+        for wants in self._path.parent.glob("*.wants"):  # where systemctl could not be asked to disable it
+            with suppress(OSError):  # no link there; or others want their units started, too
+                (wants / self._unit).unlink()
+                wants.rmdir()
         if self._scope.runs():
             self._systemctl("daemon-reload")
             self._systemctl("reset-failed", self._unit, fails=True)

@@ -88,6 +88,9 @@ def test_it_outlives_the_terminal_it_was_started_from(bench: Bench, tmp_path: Pa
 def test_it_reads_nothing_and_holds_no_directory(bench: Bench) -> None:
     bench.up()
     process = Path(f"/proc/{bench.pid()}")
+    seen = bench.open().current()
+    assert seen is not None
+    assert seen.id == f"pid {seen.pid}"
     assert (process / "fd/0").readlink() == Path("/dev/null")
     assert (process / "fd/1").readlink() == (process / "fd/2").readlink() == bench.paths.log
     assert (process / "cwd").readlink() == Path("/")

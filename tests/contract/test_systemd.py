@@ -67,6 +67,9 @@ def systemctl(*words: str) -> str:
 
 def test_it_starts_with_the_machine_until_it_is_stopped(bench: Bench, unit: Path) -> None:
     bench.up()
+    seen = bench.open().current()
+    assert seen is not None
+    assert seen.id == unit.name
     assert systemctl("is-enabled", unit.name) == "enabled"
     bench.open().stop()
     assert systemctl("is-enabled", unit.name) == "disabled"
@@ -302,7 +305,7 @@ def test_a_user_lingers_as_long_as_a_registry_of_his_needs_it(bench: Bench, tmp_
 
 @user_only
 def test_without_his_manager_a_users_service_does_not_run(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.up()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where no manager listens
@@ -310,9 +313,11 @@ def test_without_his_manager_a_users_service_does_not_run(
     assert seen is not None
     assert not seen.running
     assert bench.open().failure() == f"systemd does not run for {ME}"
-    bench.open().stop()  # nothing to reach, nothing to stop
+    bench.open().remove()  # nothing to reach, nothing to stop; its files go all the same
+    assert list(unit.parent.rglob("regsetup-*")) == []
     monkeypatch.undo()
     assert bench.answers()
+    systemctl("stop", unit.name)
 
 
 @user_only
