@@ -108,7 +108,23 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         lines.append(f"  user      {added['name']}{shown}")
     user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
     lines += [f"  note      {note}" for note in choice.runtime.notes]
-    return [*lines, "", "Next:", *(f"  {command}" for command in _commands(wanted, user))]
+    return [
+        *lines,
+        *_elsewhere(wanted),
+        "",
+        "Next:",
+        *(f"  {command}" for command in _commands(wanted, user)),
+    ]
+
+
+def _elsewhere(wanted: Deployment) -> list[str]:
+    """Return what lets other machines in, where their engines would refuse the registry as it is."""
+    from regsetup.deployment import DEFAULT_NAME, Tls, is_loopback
+
+    if is_loopback(wanted.bind) or (wanted.tls is not Tls.SELF_SIGNED and not wanted.insecure):
+        return []
+    name = "" if wanted.name == DEFAULT_NAME else f" --name {wanted.name}"
+    return ["", "For each other machine, once:", f"  regsetup trust export{name} | ssh HOST sudo sh"]
 
 
 def _commands(wanted: Deployment, user: str | None) -> list[str]:

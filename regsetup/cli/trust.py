@@ -201,7 +201,7 @@ def _registries(paths: Paths, host: str | None, ca: Path | None, *, insecure: bo
     from regsetup.trust.base import CannotRead, Registry
 
     if host is None:
-        wanted = _wanted(paths)
+        wanted = _asked_for(_wanted(paths))
         addresses = trust_here.addresses(wanted)
         if not addresses:
             raise NeedsNoTrust(paths.name)
@@ -213,6 +213,15 @@ def _registries(paths: Paths, host: str | None, ca: Path | None, *, insecure: bo
         return (Registry(host, ca.read_bytes() if ca else None),)
     except OSError as error:
         raise CannotRead(ca or Path(), error) from error
+
+
+def _asked_for(wanted: Deployment) -> Deployment:
+    """``up --trust none`` tells nobody by itself; who types ``trust install`` or ``export`` means it."""
+    from dataclasses import replace
+
+    from regsetup.deployment import Trust
+
+    return replace(wanted, trust=Trust.AUTO) if wanted.trust is Trust.NONE else wanted
 
 
 def _addresses(paths: Paths) -> tuple[str, ...]:
