@@ -11,7 +11,7 @@ test: .venv/installed      ## all tests; those that need an engine are skipped w
 	$(BIN)/pytest
 
 test-fast: .venv/installed ## the subset that takes under a minute and needs nothing
-	$(BIN)/pytest -m "not engine and not hosts and not slow"
+	$(BIN)/pytest -q -m "not engine and not hosts and not slow" tests/unit tests/cli
 
 lint: .venv/installed      ## ruff and mypy
 	$(BIN)/ruff check .
