@@ -20,7 +20,7 @@ from regsetup.deployment import Directory, is_loopback
 from regsetup.errors import RegsetupError
 from regsetup.probe import endpoint
 from regsetup.reference import Digest
-from regsetup.smoke import Check, Outcome, forget, prove
+from regsetup.smoke import Check, Outcome, forget, prove, timed
 from regsetup.smoke.image import PREFIX
 from regsetup.trust_here import TrustFile
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from regsetup.backends.engine import Engine
     from regsetup.client import Endpoint
     from regsetup.deployment import Deployment, Paths
-    from regsetup.reference import Reference
 
 PROOF_USER = "regsetup-check"
 LIVE_TIMEOUT = 5.0  # seconds for a changed htpasswd to be read again
@@ -111,17 +110,11 @@ def _through_engine(
             engine = connect()
         except RegsetupError as error:
             return Check(name, Outcome.SKIPPED, 0.0, error.message)
-    started = time.perf_counter()
-    repository = f"{PREFIX}/{secrets.token_hex(8)}"
     try:
-        pushed = _push_and_pull(engine, address, where, repository)
-    except RegsetupError as error:
-        return Check(name, Outcome.FAILED, time.perf_counter() - started, error.message, error)
+        return timed(name, lambda: _push_and_pull(engine, address, where, data))
     finally:
         if choice.engine is None:
             engine.client.close()
-        _take_back(where, repository, data)
-    return Check(name, Outcome.OK, time.perf_counter() - started, f"pushed and pulled {pushed}")
 
 
 def _engine_address(wanted: Deployment, paths: Paths) -> str | None:
@@ -144,10 +137,15 @@ def _resolves(host: str) -> bool:
         return False
 
 
-def _push_and_pull(engine: Engine, address: str, where: Endpoint, repository: str) -> Reference:
+def _push_and_pull(engine: Engine, address: str, where: Endpoint, data: Path | None) -> str:
     from regsetup.trust.proof import prove_engine
 
-    return prove_engine(engine.client, address, where.credentials, repository=repository)
+    repository = f"{PREFIX}/{secrets.token_hex(8)}"
+    try:
+        pushed = prove_engine(engine.client, address, where.credentials, repository=repository)
+    finally:
+        _take_back(where, repository, data)
+    return f"pushed and pulled {pushed}"
 
 
 def _take_back(where: Endpoint, repository: str, data: Path | None) -> None:
