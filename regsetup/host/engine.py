@@ -139,7 +139,7 @@ def find(endpoint: str, info: Info | None, *, home: Path | None = None) -> Docke
     if scheme != "unix" or info is not None:
         return Dockerd(Manager.ELSEWHERE)
     files = tuple(_texts(_FLAG_FILES))
-    return _located(Dockerd(Manager.STOPPED, flag_files=files), home, _is_rootless(socket))
+    return _located(Dockerd(Manager.STOPPED, flag_files=files), home, rootless=_is_rootless(socket))
 
 
 def _is_rootless(socket: str) -> bool:
@@ -156,10 +156,10 @@ def _describe(process: psutil.Process, home: Path) -> Dockerd:
     elif manager is Manager.SERVICE:
         files = tuple(_texts(_FLAG_FILES))
     found = Dockerd(manager, pid=process.pid, unit=unit, args=args, flag_files=files)
-    return _located(found, home, _in_user_namespace(process.pid))
+    return _located(found, home, rootless=_in_user_namespace(process.pid))
 
 
-def _located(found: Dockerd, home: Path, rootless: bool) -> Dockerd:
+def _located(found: Dockerd, home: Path, *, rootless: bool) -> Dockerd:
     """Say which files the engine reads."""
     if rootless:
         base = home / ".config" / "docker"

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -172,9 +173,10 @@ class PrivateEngine:
         if self._process is None:
             return
         if self._process.poll() is not None and self.pidfile.exists():
-            successor = psutil.Process(int(self.pidfile.read_text()))
-            successor.terminate()
-            successor.wait(30)
+            with suppress(psutil.NoSuchProcess):  # killed, it leaves its pid file
+                successor = psutil.Process(int(self.pidfile.read_text()))
+                successor.terminate()
+                successor.wait(30)
         self._process.terminate()
         try:
             self._process.wait(timeout=30)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -10,14 +12,25 @@ import pytest
 
 from regsetup.host.daemon_json import INSECURE, MIRRORS
 from regsetup.host.docker_info import host_of, is_desktop, is_insecure, mirrors
-from regsetup.host.engine import Dockerd, FlagConflict, Manager, find, flag_values, names_flag
+from regsetup.host.engine import (
+    Dockerd,
+    FlagConflict,
+    Manager,
+    _located,
+    _main_pid,
+    _marks,
+    _unit_files,
+    find,
+    flag_values,
+    names_flag,
+    systemctl,
+)
 from regsetup.host.reload import restart_command
 from regsetup.host.restart import InitScript, PlainProcess, SystemdUnit, starter
 from tests.bed.run import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 INFO = {
     "RegistryConfig": {
@@ -198,3 +211,72 @@ def test_a_plain_process_is_ended_and_started_again_with_the_same_command_line(t
     second.kill()
     wait_for("its end", plain.failure)
     assert plain.failure() == "again"
+
+
+@pytest.mark.parametrize("flags", [("-H", "unix://{}/s"), ("--host=unix://{}/s", "-H", "tcp://127.0.0.1:1")])
+def test_a_dockerd_whose_socket_can_not_be_seen_is_found_by_its_flags(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """A process of that command line stands in for it; nothing listens on the socket."""
+    args = ["dockerd", "-c", "import time; time.sleep(60)", *(flag.format(tmp_path) for flag in flags)]
+    with subprocess.Popen(args, executable=sys.executable) as stand_in:
+        wait_for("its start", lambda: psutil.Process(stand_in.pid).cmdline()[0] == "dockerd")
+        found = find(f"unix://{tmp_path}/s", {}, home=tmp_path)
+        other = find(f"unix://{tmp_path}/other", {}, home=tmp_path)
+        stand_in.kill()
+    assert (found.manager, found.pid) == (Manager.PROCESS, stand_in.pid)
+    assert found.config == Path("/etc/docker/daemon.json")
+    assert other.manager is Manager.ELSEWHERE
+
+
+def test_an_init_script_is_known_by_the_pid_file_that_only_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docker-ssd.pid").write_text("7\n")
+    assert _marks(tmp_path / "docker-ssd.pid", 7)
+    assert not _marks(tmp_path / "docker-ssd.pid", 8)
+    assert not _marks(tmp_path / "absent.pid", 7)
+    (tmp_path / "started").touch()
+    assert _marks(tmp_path / "started", 7)
+
+
+def test_the_files_of_a_unit_are_its_text_its_drop_ins_and_its_environment(
+    programs: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "env").write_text("DOCKER_OPTS=--insecure-registry=x\n")
+    programs(
+        "systemctl",
+        f"""if [ "$1" = show ]; then echo 4711; else cat <<'UNIT'
+# /lib/systemd/system/docker.service
+[Service]
+EnvironmentFile=-{tmp_path}/env
+EnvironmentFile=-{tmp_path}/absent
+# /etc/systemd/system/docker.service.d/x.conf
+[Service]
+ExecStart=dockerd --registry-mirror=m
+UNIT
+fi""",
+    )
+    files = dict(_unit_files(("systemctl",), "docker.service"))
+    assert list(files) == [
+        "/lib/systemd/system/docker.service",
+        "/etc/systemd/system/docker.service.d/x.conf",
+        f"{tmp_path}/env",
+    ]
+    assert names_flag(files["/etc/systemd/system/docker.service.d/x.conf"], "--registry-mirror")
+    assert _main_pid(("systemctl",), "docker.service") == 4711
+
+
+def test_without_systemctl_no_unit_has_a_main_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _main_pid(("systemctl",), "docker.service") == 0
+
+
+def test_snap_and_rootless_engines_read_other_files(tmp_path: Path) -> None:
+    snap = _located(Dockerd(Manager.SYSTEMD, unit="snap.docker.dockerd.service"), tmp_path, rootless=False)
+    assert snap.config == Path("/var/snap/docker/current/config/daemon.json")
+    rootless = _located(Dockerd(Manager.SYSTEMD_USER, unit="docker.service"), tmp_path, rootless=True)
+    assert rootless.certs_d == tmp_path / ".config" / "docker" / "certs.d"
+    assert systemctl(rootless.manager) == ("systemctl", "--user")
