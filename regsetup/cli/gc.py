@@ -78,17 +78,17 @@ def gc(
 
     seconds = _duration(grace)
     paths = options.find_paths(name)
+    state = read(paths.state)
+    if state is None:
+        raise NoRegistry(name)
+    wanted, choice = remembered(paths), reopen(paths, state)
+    if choice.engine is None:
+        return _bundled(wanted, seconds, untagged=untagged, dry_run=dry_run)
+    if grace is not None:
+        raise UsageError(
+            "--grace is for the bundled registry", cause="registry:2 has no grace period: it is stopped"
+        )
     with exclusive(paths):
-        state = read(paths.state)
-        if state is None:
-            raise NoRegistry(name)
-        wanted, choice = remembered(paths), reopen(paths, state)
-        if choice.engine is None:
-            return _bundled(wanted, seconds, untagged=untagged, dry_run=dry_run)
-        if grace is not None:
-            raise UsageError(
-                "--grace is for the bundled registry", cause="registry:2 has no grace period: it is stopped"
-            )
         return _container(wanted, paths, choice, untagged=untagged, dry_run=dry_run)
 
 

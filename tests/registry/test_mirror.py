@@ -400,6 +400,25 @@ def test_skopeo_copies_through_the_mirror(
         skopeo("copy", "--src-tls-verify=false", source, f"dir:{tmp_path}/two").ok()
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_upstream_with_tls_is_checked(tmp_path: Path, trusted: bool) -> None:
+    from tests.registry.test_tls import make, trusting
+
+    cert, key = make(tmp_path, "upstream")
+    other, _ = make(tmp_path, "other")
+    with Running.start(tmp_path / "upstream", tls_cert=cert, tls_key=key) as upstream:
+        with upstream.client(tls=trusting(cert)) as there:
+            there.push_image("app", "latest", (BIG,))
+        env = {"SSL_CERT_FILE": str(cert if trusted else other)}
+        url = f"https://localhost:{upstream.port}"
+        with mirror(tmp_path, url, env=env) as cache, cache.client() as client:
+            if trusted:
+                assert BIG in pull(client, "app", "latest")
+            else:
+                assert client.get("/v2/app/manifests/latest").codes == ["UNAVAILABLE"]
+                assert "CERTIFICATE_VERIFY_FAILED" in cache.log.read_text()
+
+
 # An upstream that does as it is told.
 
 
