@@ -18,6 +18,9 @@ lint: .venv/installed      ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/installed     ## measure the bundled registry beside Debian's docker-registry; minutes
+	$(BIN)/python -m benchmarks.run
+
 docs: .venv/installed      ## write what is generated: the reference of commands and errors, the recorded session
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.record

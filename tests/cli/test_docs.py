@@ -111,6 +111,13 @@ def _command(words: list[str]) -> tuple[str, ...]:
     return command
 
 
+def test_every_command_stands_in_the_readme() -> None:
+    listed = re.findall(r"^│ ([a-z]+) ", _help().partition("Commands")[2], re.MULTILINE)
+    said = set(re.findall(r"`(?:regsetup )?([a-z]+)[^`]*`", (ROOT / "README.md").read_text()))
+    assert len(listed) > 10
+    assert set(listed) <= said
+
+
 def test_every_setting_stands_in_the_reference() -> None:
     rows = (ROOT / "docs/reference/settings.md").read_text().splitlines()
     keys = {key for row in rows if row.startswith("| `") for key in re.findall(r"`(\w+)`", row.split("|")[1])}
