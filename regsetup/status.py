@@ -90,9 +90,36 @@ def look(paths: Paths) -> Status | None:
 
 
 def look_at_all(home: Path) -> tuple[Status, ...]:
-    """Return every registry below ``home``, by name."""
-    found = (look(Paths(home, path.parent.name)) for path in sorted(home.glob("*/state.json")))
+    """Return every registry below ``home``, by name; one whose files are damaged hides no other."""
+    found = (_look_or_say_why(Paths(home, path.parent.name)) for path in sorted(home.glob("*/state.json")))
     return tuple(one for one in found if one)
+
+
+def _look_or_say_why(paths: Paths) -> Status | None:
+    try:
+        return look(paths)
+    except RegsetupError as error:
+        return Status(
+            name=paths.name,
+            backend="unknown",
+            kind="unknown",
+            state="unknown",
+            running=False,
+            answers=False,
+            health="unknown",
+            url="",
+            auth=False,
+            users=(),
+            storage="",
+            size=None,
+            free=None,
+            repositories=None,
+            image=None,
+            id=None,
+            started_at=None,
+            since="",
+            problem=error.message,
+        )
 
 
 def remembered(paths: Paths) -> Deployment:

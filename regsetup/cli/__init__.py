@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -86,6 +88,7 @@ def _bare(help_text: str | None) -> Callable[[], None]:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0, 1 failed, 2 usage, 3 pending or not held."""
     completing = "_REGSETUP_COMPLETE" in os.environ
+    _mend_streams()
     try:
         app = build(None if completing else next(iter(_command(arguments)), ""))
         return int(app(arguments, standalone_mode=False, prog_name="regsetup") or 0)
@@ -105,6 +108,16 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001  the last line: a defect of ours, told as an error like others
         return _defect(error, arguments)
+
+
+def _mend_streams() -> None:
+    """Put /dev/null where a stream was closed, and let no character that a terminal lacks end the program."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _command(arguments: list[str]) -> list[str]:

@@ -292,6 +292,28 @@ def test_every_command_succeeds_with_one_envelope(running: Running) -> None:
 
 
 @pytest.mark.slow
+def test_a_damaged_registry_hides_no_other(running: Running) -> None:
+    regsetup = running.regsetup
+    (regsetup.home / "broken").mkdir()
+    (regsetup.home / "broken" / "state.json").write_text("{")
+    (regsetup.home / "edited").mkdir()
+    (regsetup.home / "edited" / "state.json").write_bytes(
+        (regsetup.home / "registry/state.json").read_bytes()
+    )
+    (regsetup.home / "edited" / "deployment.yaml").write_text("prot: 1")
+    listed = regsetup.json("status", "--all")["data"]["registries"]
+    assert [(one["name"], one["state"]) for one in listed] == [
+        ("broken", "unknown"),
+        ("edited", "unknown"),
+        ("registry", "running"),
+    ]
+    assert "state.json can't be read" in listed[0]["problem"]
+    assert "unknown key 'prot'" in listed[1]["problem"]
+    assert regsetup("status", "--all").ok().out.count("unknown") >= 2
+    assert (regsetup("status", "--name", "broken").code, regsetup("status").code) == (1, 0)
+
+
+@pytest.mark.slow
 def test_quiet_leaves_results_and_errors(running: Running) -> None:
     regsetup = running.regsetup
     loud = regsetup("up", "--realm", "One", "--no-check").ok()
@@ -390,6 +412,32 @@ def test_completion_is_printed_for_each_shell(regsetup: Regsetup, shell: str) ->
     done = regsetup("--show-completion", shell)
     assert done.code == 0, done.err
     assert "_REGSETUP_COMPLETE" in done.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_defect(regsetup: Regsetup, closed: str) -> None:
+    """As some supervisors start programs."""
+    regsetup.place.mkdir()
+    program = f"{sys.executable} -m regsetup"
+    up = f"{program} up --backend embedded --port {free_port()} --user alice --no-check {closed}"
+    environment = dict(os.environ) | regsetup.environment()
+    done = subprocess.run(up, shell=True, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert regsetup.json("users")["data"]["users"] == ["alice"]
+    asked = f"{program} teardown --purge {closed}"
+    assert (
+        subprocess.run(asked, shell=True, env=environment, capture_output=True, check=False).returncode == 2
+    )
+
+
+@pytest.mark.slow
+def test_what_a_terminal_cannot_show_is_escaped(regsetup: Regsetup, tmp_path: Path) -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    data = tmp_path / "b\u00efldarna"
+    up = ("up", "--backend", "embedded", "--port", str(free_port()), "--data", str(data), "--no-check")
+    assert "b\\xefldarna" in regsetup(*up, env=ascii_only).ok().out
+    assert "b\\xefldarna" in regsetup("status", env=ascii_only).ok().out
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,9 +114,6 @@ def test_a_volume_is_dockers_alone(regsetup: Regsetup) -> None:
 
 
 def test_a_killed_service_is_started_again_by_up(regsetup: Regsetup) -> None:
-    import os
-    import signal
-
     regsetup("up", "--backend", "embedded", "--port", str(free_port()), "--no-check").ok()
     pids = marked_processes(str(regsetup.home))
     assert pids

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,8 +53,8 @@ def starting(deployed: Deployed, *args: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_killed_at_any_step_the_next_up_converges(deployed: Deployed) -> None:
     before = deployed.everything()
-    n = 0
-    while dying_up(deployed, n := n + 1):
+    events = chain([1], count(2, 2))  # before the first step, and after each
+    while dying_up(deployed, n := next(events)):
         done = deployed.up_with_alice()
         assert done.code == 0, f"killed at event {n}: {done.err}"
         assert deployed.container().status == "running"
@@ -80,8 +81,8 @@ def test_killed_at_any_step_of_a_replacement_it_is_done_or_undone(deployed: Depl
     """Whether the next ``up`` wants the new one or the old one."""
     n = 0
     deployed.up_with_alice().ok()
-    while dying_up(deployed, n := n + 1, "REGISTRY_LOG_LEVEL=debug"):
-        wanted = ("--env", "REGISTRY_LOG_LEVEL=debug") if n % 2 else ("--env", "REGISTRY_LOG_LEVEL=info")
+    while dying_up(deployed, n := n + 2, "REGISTRY_LOG_LEVEL=debug"):
+        wanted = ("--env", "REGISTRY_LOG_LEVEL=debug") if n % 4 else ("--env", "REGISTRY_LOG_LEVEL=info")
         done = deployed.up(*wanted)
         assert done.code == 0, f"killed at event {n}: {done.err}"
         (only,) = deployed.client.containers.list(all=True)
