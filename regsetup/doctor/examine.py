@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from regsetup import trust_here
 from regsetup.certify import certificate_files
 from regsetup.deployment import Directory
 from regsetup.doctor.facts import Facts
@@ -24,7 +25,7 @@ from regsetup.host import ports
 from regsetup.host.docker_info import host_of
 from regsetup.host.process import run
 from regsetup.probe import answers, endpoint
-from regsetup.trust.base import Registry, read
+from regsetup.trust.base import read
 from regsetup.trust.install import Status, status
 
 if TYPE_CHECKING:
@@ -46,9 +47,6 @@ def examine(
     """Return the facts of one registry; ``control`` is of the engine on this machine, if it has one."""
     where = wanted.storage.path if isinstance(wanted.storage, Directory) else None
     found = _certificates(wanted, paths)
-    listener = None
-    with suppress(RegsetupError):
-        listener = ports.owner(wanted.bind, wanted.port)
     return Facts(
         wanted=wanted,
         now=datetime.now(UTC),
@@ -57,7 +55,8 @@ def examine(
         engine=control.engine if control else None,
         daemon_json=_bytes(control.engine.config) if control else None,
         answers=answers(endpoint(wanted, paths)),
-        listens=listener,
+        listens=_owner(wanted.bind, wanted.port),
+        shadow=_owner("::1", wanted.port) if wanted.bind == "127.0.0.1" else None,
         clients=tuple(_statuses(wanted, paths, clients)),
         resolved=_resolved(host_of(wanted.address)),
         own=_own_addresses(),
@@ -84,13 +83,22 @@ def _certificates(wanted: Deployment, paths: Paths) -> Found | None:
     return None
 
 
+def _owner(bind: str, port: int) -> str | None:
+    with suppress(RegsetupError):
+        return ports.owner(bind, port)
+    return None
+
+
 def _statuses(wanted: Deployment, paths: Paths, clients: Iterable[Client]) -> Iterable[Status]:
-    ca = _bytes(certificate_files(paths).ca_certificate) if wanted.scheme == "https" else None
-    if wanted.scheme == "https" and ca is None:
+    """Ask those who have been told, or should be; on loopback nobody needs to be."""
+    if wanted.address not in trust_here.addresses(wanted):
         return
-    for client in clients:
-        with suppress(RegsetupError):
-            yield status(client, Registry(wanted.address, ca))
+    with suppress(RegsetupError, OSError):
+        told = {entry.client for entry in trust_here.TrustFile(paths.home).entries()}
+        registry = trust_here.registry(wanted, paths, wanted.address)
+        for client in clients:
+            if client.name in told | set(trust_here.BY_UP):
+                yield status(client, registry)
 
 
 def _resolved(host: str) -> tuple[str, ...]:

@@ -51,10 +51,11 @@ class Facts:
 
     Attributes:
         answers: whether the registry answers on this machine.
-        listens: who holds its port.
+        listens: who holds its port; ``shadow``: who holds it on ``::1``, where the registry does not listen.
         daemon_json: the bytes of the engine's file.
         resolved: the addresses of the first host name, in the resolver's order; empty if it has none.
         own: every address of this machine.
+        clients: those that ``up`` tells of a registry by itself, or that somebody had told of this one.
         htpasswd_mode, storage_writable, storage_free: of files and directories of ours.
         proxies: the variables of this environment.
         firewall: the name of an active host firewall that published ports go around.
@@ -68,6 +69,7 @@ class Facts:
     daemon_json: bytes | None = None
     answers: bool | None = None
     listens: str | None = None
+    shadow: str | None = None
     clients: tuple[Status, ...] = ()
     resolved: tuple[str, ...] | None = None
     own: frozenset[str] = frozenset()

@@ -62,12 +62,12 @@ def _names(facts: Facts) -> Iterator[Finding]:
             "an old DNS entry, or a machine behind a proxy or NAT",
             f"point {host} to one of {', '.join(sorted(facts.own))}",
         )
-    elif ":" in facts.resolved[0] and facts.wanted.bind in ("127.0.0.1", "0.0.0.0"):  # noqa: S104
+    elif ":" in facts.resolved[0] and facts.shadow is not None:
         yield Finding(
             "name-ipv6-first",
             Severity.WARNING,
-            f"{host} is {facts.resolved[0]} first, and the registry listens on {facts.wanted.bind} only",
-            "a client that does not try the next address fails",
+            f"{host} is {facts.resolved[0]} first, and there {facts.shadow} has port {facts.wanted.port}",
+            f"the registry listens on {facts.wanted.bind} only, and clients try IPv6 first",
             f"regsetup up --bind ::, or use {facts.wanted.local} as the address",
         )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
+UNKNOWN_CA = "certificate signed by unknown authority"
 TLS, PLAIN = "server:5000", "server:5001"
 CA = new_ca("registry", Names.of(["server"]), datetime.now(UTC))
 SECURE, INSECURE = Registry(TLS, CA.certificate), Registry(PLAIN, None)
@@ -100,7 +101,7 @@ ETC = "find /etc /usr/local/share -type f | sort | xargs -d '\\n' sha256sum; fin
 
 @pytest.mark.parametrize(
     ("registry", "refusal"),
-    [(SECURE, "certificate signed by unknown authority"), (INSECURE, "HTTP response to HTTPS client")],
+    [(SECURE, UNKNOWN_CA), (INSECURE, "HTTP response to HTTPS client")],
     ids=["tls", "plain"],
 )
 def test_a_client_pushes_and_pulls_only_while_the_exported_script_is_installed(
@@ -118,6 +119,22 @@ def test_a_client_pushes_and_pulls_only_while_the_exported_script_is_installed(
     sh(client, registry, "--remove").ok()
     assert refusal in push(client, registry.address).err
     assert client.sh(ETC).ok().out == before
+
+
+def test_the_program_itself_sets_up_exports_and_finds_nothing_wrong(registries: Host, client: Host) -> None:
+    up = "regsetup up --name lan --backend embedded --port 5002 --bind 0.0.0.0 --host server --no-auth"
+    registries.sh(up).ok()
+    exported = registries("regsetup", "trust", "export", "--name", "lan").ok().out
+    assert UNKNOWN_CA in push(client, "server:5002").err
+    client("sh", stdin=exported).ok()
+    push(client, "server:5002").ok()
+    client("sh", "-s", "--", "--remove", stdin=exported).ok()
+    assert UNKNOWN_CA in push(client, "server:5002").err
+    said = json.loads(registries("regsetup", "doctor", "--name", "lan", "--json").out)
+    found = {finding["code"] for finding in said["data"]["findings"]}
+    assert found <= {"clock-free"}, said  # a container follows no time server
+    registries("regsetup", "teardown", "--name", "lan", "--purge", "-y").ok()
+    assert registries("regsetup", "trust", "status", "--name", "lan").code == 1
 
 
 def test_the_unit_is_found_and_a_reload_leaves_containers_alone(client: Host) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsetup import trust_here
 from regsetup.auth.certificates import Certificate, Names
 from regsetup.deployment import Deployment, Directory, Paths, Tls
 from regsetup.doctor import Facts, Severity, diagnose, explain
@@ -17,15 +19,14 @@ from regsetup.doctor.examine import examine
 from regsetup.doctor.explain import address_in
 from regsetup.host.certificate_files import CertificateFiles
 from regsetup.host.engine import Dockerd, Manager
-from regsetup.trust.base import Registry
-from regsetup.trust.install import State, Status
+from regsetup.host.names import machine_names
+from regsetup.trust.containerd import Containerd
+from regsetup.trust.install import State, Status, install
 from regsetup.trust.podman import Podman
-from tests.bed.ledger import MemoryLedger
-from tests.bed.run import free_port
+from tests.bed.run import free_port, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.bed.registry import RegistryProcess
 
@@ -103,7 +104,11 @@ BROKEN = [
     ("port-foreign", {"answers": False}, "stop docker-proxy (pid 9)"),
     ("name-unknown", {"resolved": ()}, "regsetup up --host ADDRESS"),
     ("name-elsewhere", {"resolved": ("10.9.9.9",)}, "point registry.lan to one of 10.0.0.5"),
-    ("name-ipv6-first", {"resolved": ("fd00::5", "10.0.0.5")}, "regsetup up --bind ::"),
+    (
+        "name-ipv6-first",
+        {"resolved": ("::1", "127.0.0.1"), "shadow": "nginx (pid 3)"},
+        "regsetup up --bind ::",
+    ),
     ("certificate-missing", {"leaf": None}, "regsetup up"),
     ("certificate-expired", {"leaf": certificate(not_after=NOW - timedelta(days=1))}, "regsetup cert renew"),
     (
@@ -154,6 +159,8 @@ def test_what_fails_stands_before_what_may(healthy: Facts) -> None:
     [
         {"firewall": "ufw", "backend": "embedded"},
         {"selinux": True},
+        {"resolved": ("::1", "127.0.0.1")},
+        {"shadow": "nginx (pid 3)"},
         {"info": None, "backend": "embedded"},
         {"proxies": {"https_proxy": "http://proxy:3128", "no_proxy": ".lan"}},
         {"daemon_json": b'{"insecure-registries": []}', "engine": FLAGGED},
@@ -270,20 +277,42 @@ def test_a_name_that_does_not_exist_is_found(tmp_path: Path) -> None:
     assert "name-unknown" in codes(examine(goal, Paths(tmp_path, "registry"), "embedded", None, ()))
 
 
-def test_a_registry_with_tls_that_runs_is_well_until_its_ca_is_lost(
+def test_a_registry_with_tls_that_runs_is_well_until_trust_or_certificate_is_lost(
     tmp_path: Path, registry_process: Callable[..., RegistryProcess]
 ) -> None:
     paths = Paths(tmp_path, "registry")
     files = CertificateFiles(paths.certs, paths.authority)
-    files.ensure("registry", Names.of(["localhost"]), Names(), datetime.now(UTC))
-    running = registry_process(certificate=(files.certificate, files.key))
-    goal = wanted(tmp_path, port=running.port, hosts=("localhost",), tls=Tls.SELF_SIGNED)
-    podman = Podman(tmp_path / "containers")
-    from regsetup.trust.install import install
+    beyond = [str(one) for one in machine_names().addresses if one.version == 4]
+    address = beyond[0] if beyond else missing("this machine has no IPv4 address beyond loopback")
+    files.ensure("registry", Names.of([address]), Names(), datetime.now(UTC))
+    running = registry_process(host=address, certificate=(files.certificate, files.key))
+    goal = wanted(tmp_path, bind=address, port=running.port, hosts=(address,), tls=Tls.SELF_SIGNED)
+    podman, containerd = Podman(tmp_path / "containers"), Containerd(tmp_path / "config.toml")
 
-    install(podman, Registry(goal.address, files.ca_certificate.read_bytes()), MemoryLedger())
-    assert codes(examine(goal, paths, "embedded", None, (podman,))) <= {"name-ipv6-first"}
-    files.ca_certificate.unlink()
-    assert "registry-down" not in codes(examine(goal, paths, "embedded", None, (podman,)))
+    def look() -> set[str]:
+        return codes(examine(goal, paths, "embedded", None, (podman, containerd)))
+
+    registry = trust_here.registry(goal, paths, goal.address)
+    assert look() == {"trust-missing"}
+    install(podman, registry, trust_here.TrustFile(tmp_path))
+    assert look() == set()  # nobody told containerd, and nobody asked for it
+    install(containerd, registry, trust_here.TrustFile(tmp_path))
+    (tmp_path / "certs.d" / goal.address / "hosts.toml").unlink()
+    assert look() == {"trust-missing"}
     files.certificate.unlink()
-    assert "certificate-missing" in codes(examine(goal, paths, "embedded", None, (podman,)))
+    assert look() == {"trust-missing", "certificate-missing"}
+    files.ca_certificate.unlink()
+    assert "trust-missing" not in look()
+
+
+def test_on_loopback_nobody_needs_to_trust(tmp_path: Path) -> None:
+    goal = wanted(tmp_path, port=free_port(), hosts=())
+    facts = examine(goal, Paths(tmp_path, "registry"), "embedded", None, (Podman(tmp_path),))
+    assert facts.clients == ()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_another_program_on_ipv6_is_seen(tmp_path: Path) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        goal = wanted(tmp_path, port=other.getsockname()[1], hosts=())
+        assert examine(goal, Paths(tmp_path, "registry"), "embedded", None, ()).shadow is not None
