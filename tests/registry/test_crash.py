@@ -177,8 +177,7 @@ def pulls(client: Client) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
-@pytest.mark.parametrize("part", [0.0, 0.5], ids=["emptied", "halved"])
+@pytest.mark.parametrize(("part", "restart"), [(0.0, True), (0.5, False)], ids=["emptied", "halved"])
 def test_any_truncated_file_is_healed_by_the_next_push(tmp_path: Path, part: float, restart: bool) -> None:
     root = tmp_path / "data"
     running = Running.start(root)
