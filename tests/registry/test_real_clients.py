@@ -6,8 +6,10 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,7 +20,6 @@ from tests.registry.harness import descriptor, image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.registry.harness import Running
 
@@ -156,3 +157,51 @@ class TestDocker:
     def test_docker_says_that_a_tag_is_unknown(self, registry: Running) -> None:
         missing = f"127.0.0.1:{registry.port}/regsetup-bundled/nothing:1"
         assert "manifest unknown" in run("docker", "pull", missing, good=False)
+
+
+_ORAS = """
+import sys
+import oras.client
+name, source, target = sys.argv[1:]
+client = oras.client.OrasClient(insecure=True, tls_verify=False)
+client.push(target=name, files=[source], disable_path_validation=True)
+print(*client.pull(target=name, outdir=target))
+"""
+
+
+def test_python_s_oras_pushes_and_pulls_a_file(registry: Running, tmp_path: Path) -> None:
+    pytest.importorskip("oras", reason="oras is not installed")
+    (tmp_path / "report.txt").write_text("found nothing")
+    name = f"127.0.0.1:{registry.port}/oras/report:1"
+    out = run(sys.executable, "-c", _ORAS, name, str(tmp_path / "report.txt"), str(tmp_path / "out")).split()
+    assert Path(out[-1]).read_text() == "found nothing"
+
+
+CONTAINERD = Path("/var/run/docker/containerd/containerd.sock")
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not CONTAINERD.is_socket(), reason="no containerd of a Docker engine")
+def test_containerd_pushes_and_pulls(registry: Running, layout: Path, tmp_path: Path) -> None:
+    """By its own client, in a namespace of its own: containerd wants the digest header on every 201."""
+    space = f"regsetup-{uuid4().hex}"
+    ctr = ("ctr", "-a", str(CONTAINERD), "-n", space)
+    name = f"127.0.0.1:{registry.port}/containerd/app:1"
+    archive = tmp_path / "image.tar"
+    with tarfile.open(archive, "w") as target:
+        for path in sorted(layout.rglob("*")):
+            target.add(path, str(path.relative_to(layout)), recursive=False)
+    try:
+        run(*ctr, "namespaces", "create", space)
+        run(*ctr, "images", "import", "--no-unpack", "--base-name", "imported", str(archive))
+        imported = run(*ctr, "images", "ls", "-q").split()[0]
+        run(*ctr, "images", "push", "--plain-http", name, imported)
+        run(*ctr, "images", "rm", imported)
+        run(*ctr, "content", "fetch", "--plain-http", name)
+        assert name in run(*ctr, "images", "ls", "-q")
+    finally:
+        for image_name in run(*ctr, "images", "ls", "-q").split():
+            run(*ctr, "images", "rm", "--sync", image_name)
+        for digest in run(*ctr, "content", "ls", "-q").split():
+            run(*ctr, "content", "rm", digest)
+        run(*ctr, "namespaces", "rm", space)
