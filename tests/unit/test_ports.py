@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,13 @@ from regsetup.host.ports import (
     AddressNotHere,
     NoFreePort,
     PortInUse,
+    PortNeedsRoot,
     check,
     first_unprivileged,
     free_port,
     owner,
 )
+from tests.bed.rights import as_nobody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,13 +44,15 @@ def listening(host: str, *, v6only: bool = True, port: int = 0) -> Iterator[int]
         yield server.getsockname()[1]
 
 
-def as_nobody(code: str) -> str:
-    """Run Python code with a process that has given up root's rights."""
-    drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    preload = "from regsetup.host import ports\n"  # before the rights go: the checkout may be root's
-    return subprocess.run(
-        [sys.executable, "-c", preload + drop + code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+@contextmanager
+def held_by_sleep(port: int) -> Iterator[int]:
+    """Hold a port on 127.0.0.1 by another process than the test's own."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        port, descriptor = server.getsockname()[1], server.fileno()
+        holder = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
+    with holder:
+        yield port
+        holder.kill()
 
 
 def me() -> str:
@@ -106,30 +109,31 @@ def test_a_port_that_is_bound_but_not_listened_on_is_taken_by_another_process() 
 
 @needs_root
 def test_without_rights_the_owner_is_a_process_of_another_user() -> None:
-    with listening("127.0.0.1") as port:
-        said = as_nobody(f"print(ports.owner('127.0.0.1', {port}))")
-    assert said == "a process of another user"
+    with held_by_sleep(0) as port:
+        assert (owner("127.0.0.1", port) or "").startswith("sleep (pid ")
+        with as_nobody():
+            assert owner("127.0.0.1", port) == "a process of another user"
 
 
 @needs_privileged_ports
 def test_a_privileged_port_counts_as_free_since_an_engine_would_open_it() -> None:
     port = free_port("127.0.0.1", 700)
     assert port < first_unprivileged()
-    assert as_nobody(f"print(ports.owner('127.0.0.1', {port}))") == "None"
+    with as_nobody():
+        assert owner("127.0.0.1", port) is None
 
 
 @needs_privileged_ports
 def test_a_privileged_port_that_is_held_is_seen_without_rights() -> None:
-    with listening("127.0.0.1", port=free_port("127.0.0.1", 720)) as port:
-        assert as_nobody(f"print(ports.owner('127.0.0.1', {port}))") == "a process of another user"
+    with held_by_sleep(free_port("127.0.0.1", 720)) as port, as_nobody():
+        assert owner("127.0.0.1", port) == "a process of another user"
 
 
 @needs_privileged_ports
 def test_who_opens_a_privileged_port_himself_needs_root() -> None:
-    said = as_nobody(
-        "try: ports.check('127.0.0.1', 700)\nexcept ports.PortNeedsRoot as e: print(e.code, e, '|', e.cause)"
-    )
-    assert said == "port-needs-root 127.0.0.1:700 can't be opened by this user | ports below 1024 are root's"
+    with as_nobody(), pytest.raises(PortNeedsRoot, match=r"127\.0\.0\.1:700 can't be opened") as caught:
+        check("127.0.0.1", 700)
+    assert caught.value.cause == "ports below 1024 are root's"
     check("127.0.0.1", 700)  # root may
 
 

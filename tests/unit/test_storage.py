@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsetup.storage import NotARegistry, NotDeleted, RefusedToDelete, look, purge
+from tests.bed.rights import as_nobody
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights")
 
@@ -28,17 +29,6 @@ def a_registry(path: Path, *repositories: str) -> Path:
         (below / "_layers/sha256" / ("ab" * 32) / "link").write_text("sha256:" + "ab" * 32)
         (below / "_manifests/tags").mkdir(parents=True)
     return path
-
-
-def as_nobody(code: str) -> str:
-    """Run Python code with a process that has given up root's rights."""
-    setup = (
-        "import os; from pathlib import Path; from regsetup import storage\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", setup + code], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def test_facts_of_a_registry(tmp_path: Path) -> None:
@@ -85,17 +75,16 @@ def test_what_cannot_be_read_is_unknown_not_zero(tmp_path: Path) -> None:
             parent.chmod(0o755)
     closed = a_registry(tmp_path / "data", "app")
     closed.chmod(0o700)
-    said = as_nobody(
-        f"f = storage.look(Path({str(closed)!r})); g = storage.look(f.path / 'docker')\n"
-        "print(f.exists, f.is_registry, f.size, f.repositories, f.writable, g.exists)\n"
-        f"try: storage.purge(f.path)\nexcept storage.NotDeleted as e: print(e.fix, '|', e.cause)\n"
-        f"try: storage.purge(f.path / 'docker')\nexcept storage.NotDeleted as e: print(e.code)"
-    )
-    assert said.splitlines() == [
-        "True None None None False False",
-        f"sudo regsetup teardown --purge | {closed}: Permission denied",
-        "not-deleted",
-    ]
+    with as_nobody():
+        facts, inside = look(closed), look(closed / "docker")
+        with pytest.raises(NotDeleted) as refused:
+            purge(closed)
+        with pytest.raises(NotDeleted):
+            purge(closed / "docker")
+    assert (facts.exists, facts.is_registry, facts.size, facts.repositories) == (True, None, None, None)
+    assert (facts.writable, inside.exists) == (False, False)
+    assert refused.value.cause == f"{closed}: Permission denied"
+    assert refused.value.fix == "sudo regsetup teardown --purge"
     assert look(closed).repositories == 1
 
 
