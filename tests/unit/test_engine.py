@@ -207,7 +207,13 @@ def test_a_plain_process_is_ended_and_started_again_with_the_same_command_line(t
     assert not psutil.pid_exists(first.pid)
     first.wait()
     wait_for("the second start", lambda: (tmp_path / "log").read_text().endswith("again\n"))
-    (second,) = [p for p in psutil.process_iter() if p.ppid() == psutil.Process().pid and p.name() == "sleep"]
+
+    def asleep() -> list[psutil.Process]:
+        """The shell has said its word before it becomes ``sleep``."""
+        return [child for child in psutil.Process().children() if child.name() == "sleep"]
+
+    wait_for("it to sleep", asleep)
+    (second,) = asleep()
     second.kill()
     wait_for("its end", plain.failure)
     assert plain.failure() == "again"
