@@ -1,60 +1,24 @@
-"""Does the steps of a plan one at a time, and undoes them all when one fails or is interrupted.
+"""Does a plan: one step at a time, and all of them undone when one fails or is interrupted.
 
-Every thing made is in the ledger before it exists. Afterwards the machine is looked at again: a plan that
-leaves something to do has failed, whatever its steps said.
+Afterwards the caller looks at the machine again: a plan that leaves something to do has failed, whatever
+its steps said. What a step does stands in ``steps``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from regsetup import state as states
-from regsetup import users
-from regsetup.auth.htpasswd import hash_password
-from regsetup.certify import certificate_files, install
-from regsetup.deployment import Directory, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host import signals
-from regsetup.host.files import CannotWrite, write_atomic
-from regsetup.plan import Action, Plan, Resource, Step
-from regsetup.probe import answers, endpoint
-from regsetup.state import Entry, Kind, State
-from regsetup.trust import install as trust
-from regsetup.trust_here import TrustFile, forget, registry
+from regsetup.plan import Action, Plan, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from regsetup.state import State
+    from regsetup.steps import Steps, Undo
 
-    from regsetup.auth.htpasswd import Cost
-    from regsetup.backends.images import Progress
-    from regsetup.deployment import Deployment
-    from regsetup.observe import Survey
-    from regsetup.secret import Secret
-    from regsetup.trust.base import Client
-
-READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
 _LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
-_POLL = 0.05  # seconds between two looks at a starting registry
-_LOG_LINES = 10  # of a registry that did not come up, in the error's cause
-_LOG_TAIL = 200  # lines to find them in: Go's account of a panic takes about thirty
-
-
-class NotHealthy(RegsetupError):
-    """The registry did not come up; what ran before is back."""
-
-    code = "not-healthy"
-
-    def __init__(self, what: str, reason: str, lines: tuple[str, ...]) -> None:
-        shown = "\n".join(lines)
-        super().__init__(
-            f"{what} did not become healthy",
-            cause=f"{reason}\nits last lines:\n{shown}" if lines else f"{reason}; it wrote nothing",
-            fix="mend what the lines say, then regsetup up again; nothing was changed",
-        )
 
 
 class Interrupted(RegsetupError):
@@ -80,53 +44,12 @@ class NotConverged(RegsetupError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
-    """A password that a user is about to get, and how it is hashed."""
-
-    secret: Secret
-    cost: Cost
-    generated: bool
-
-
-class Reporter(Protocol):
-    """Is told what happens while it happens."""
-
-    def started(self, step: Step) -> None:
-        """A step begins."""
-        ...
-
-    def done(self, step: Step) -> None:
-        """The step that began last is done."""
-        ...
-
-    def transferred(self, progress: Progress) -> None:
-        """A part of an image has arrived."""
-        ...
-
-    def noted(self, note: str) -> None:
-        """Something is left for a person to do."""
-        ...
-
-    def undone(self, step: Step) -> None:
-        """A step was taken back."""
-        ...
-
-
 @dataclass
 class Executor:
-    """Does steps, and remembers how to take them back.
+    """Runs steps, and remembers how to take them back."""
 
-    Attributes:
-        passwords: of the users that the plan adds.
-    """
-
-    survey: Survey
-    state: State
-    passwords: Mapping[str, Password]
-    reporter: Reporter
-    ready_timeout: float = READY_TIMEOUT
-    _undo: list[tuple[Step, Callable[[], None], State]] = field(default_factory=list)
+    steps: Steps
+    _undo: list[tuple[Step, Undo, State]] = field(default_factory=list)
 
     def run(self, plan: Plan) -> State:
         """Do every step.
@@ -135,24 +58,26 @@ class Executor:
             RegsetupError: what made a step fail; every step before it was undone.
             Interrupted: SIGINT or SIGTERM.
         """
-        fresh = not self.survey.paths.state.exists()
+        fresh = not self.steps.survey.paths.state.exists()
         try:
             for step in plan.pending:
-                self.reporter.started(step)
+                self.steps.reporter.started(step)
                 self._do(step)
-                self.reporter.done(step)
+                self.steps.reporter.done(step)
         except BaseException as error:
             self._take_back(fresh=fresh)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted from error
             raise
-        return self.state
+        return self.steps.state
 
     def _do(self, step: Step) -> None:
         """Do a step; a signal in its middle counts only when the way back is known."""
-        before = self.state
+        before = self.steps.state
         with contextlib.nullcontext() if step.action in _LONG else signals.held():
-            undo = _DO[step.resource, step.action](self, step)
+            if step.action is Action.DISCARD:
+                self._undo.clear()  # from here on there is no way back to the old one
+            undo = self.steps.do(step)
             if undo:
                 self._undo.append((step, undo, before))
 
@@ -164,242 +89,13 @@ class Executor:
                 try:
                     undo()
                 except RegsetupError as trouble:  # the rest can still be taken back
-                    self.reporter.noted(f"{step.action} {step.target} was not undone: {trouble.message}")
+                    self.steps.reporter.noted(
+                        f"{step.action} {step.target} was not undone: {trouble.message}"
+                    )
                     continue
-                self._save(before)
-                self.reporter.undone(step)
+                self.steps.save(before)
+                self.steps.reporter.undone(step)
             if fresh:
-                self.survey.paths.state.unlink(missing_ok=True)
+                self.steps.survey.paths.state.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # not empty: somebody put something in it
-                    self.survey.paths.root.rmdir()
-
-    def _record(self, kind: Kind, target: str) -> None:
-        self._save(self.state.with_entry(kind, target))
-
-    def _record_storage(self) -> None:
-        kind, target = storage_entry(self.survey.wanted)
-        self._record(kind, target)
-
-    def _save(self, state: State) -> None:
-        self.state = state
-        if self.survey.paths.root.is_dir():
-            states.write(self.survey.paths.state, state)
-
-    def make_directory(self, step: Step) -> Callable[[], None]:
-        """Make a directory that only its owner may enter."""
-        path = Path(step.target)
-        made = [one for one in (path, *path.parents) if not one.exists()]
-        self._record(Kind.DIRECTORY, step.target)
-        _mkdir(path)
-        self._save(self.state)  # the ledger has had no place to lie in until now
-        return lambda: _remove_empty(made)
-
-    def make_storage(self, _step: Step) -> Callable[[], None]:
-        """Make the directory or volume that the images go into."""
-        storage = self.survey.wanted.storage
-        self._record_storage()
-        if isinstance(storage, Directory):
-            made = [one for one in (storage.path, *storage.path.parents) if not one.exists()]
-            for parent in made[1:]:
-                self._record(Kind.DIRECTORY, str(parent))
-            _mkdir(storage.path)
-            return lambda: _remove_empty(made)
-        from regsetup.backends import volumes
-
-        engine, name = self.survey.choice.docker(), storage.name
-        volumes.create(engine, name, {"io.regsetup.name": self.survey.wanted.name})
-        return lambda: volumes.remove(engine, name)
-
-    def write_secret(self, _step: Step) -> Callable[[], None]:
-        """Write ``http.secret``, readable by its owner."""
-        return self._write(self.survey.paths.http_secret, self.survey.http_secret.reveal() + "\n", 0o600)
-
-    def write_config(self, _step: Step) -> Callable[[], None]:
-        """Write ``config.yml``; it holds ``http.secret``."""
-        return self._write(self.survey.paths.config, self.survey.texts["config.yml"], 0o600)
-
-    def write_deployment(self, _step: Step) -> Callable[[], None]:
-        """Remember what ``up`` was told."""
-        return self._write(self.survey.paths.deployment, self.survey.texts["deployment.yaml"], 0o600)
-
-    def _write(self, path: Path, text: str, mode: int) -> Callable[[], None]:
-        before = path.read_bytes() if path.is_file() else None
-        self._record(Kind.FILE, str(path))
-        write_atomic(path, text, mode=mode)
-
-        def undo() -> None:
-            if before is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_atomic(path, before, mode=mode)
-
-        return undo
-
-    def add_user(self, step: Step) -> Callable[[], None]:
-        """Add a user to htpasswd; other lines stay as they are."""
-        password = self.passwords[step.target]
-        path = self.survey.paths.htpasswd
-        hashed = hash_password(password.secret, password.cost)
-        changed = users.read(path).with_user(step.target, hashed)
-        return self._write(path, str(changed), users.MODE)
-
-    def certify(self, _step: Step) -> Callable[[], None]:
-        """Make or copy the certificate; the one before stays until the new one has answered."""
-        had_one = certificate_files(self.survey.paths).certificate.exists()
-        self._record(Kind.DIRECTORY, str(self.survey.paths.certs))
-        files = install(self.survey.wanted, self.survey.paths)
-        return files.put_back if had_one else files.remove
-
-    def pull(self, step: Step) -> None:
-        """Pull the image; it stays on the engine if a later step fails."""
-        from regsetup.backends import images
-
-        self._record(Kind.IMAGE, step.target)
-        images.pull(self.survey.choice.docker(), step.target, self.reporter.transferred)
-
-    def load(self, step: Step) -> None:
-        """Load the image from its archive; it stays on the engine if a later step fails."""
-        from regsetup.backends import images
-
-        wanted = self.survey.wanted.image
-        if self.survey.seen.image is None:
-            self._record(Kind.IMAGE, wanted)
-        images.load(self.survey.choice.docker(), Path(step.target), wanted, self.reporter.transferred)
-
-    def create(self, _step: Step) -> Callable[[], None]:
-        """Make the container or service; the image is here now, so the spec is worked out anew.
-
-        From here on the images are its own, also where their directory was there before.
-        """
-        runtime, wanted = self.survey.choice.runtime, self.survey.wanted
-        self._record_storage()
-        self._record(Kind(runtime.kind), wanted.name)
-        runtime.create(wanted, runtime.spec(wanted))
-        return runtime.remove
-
-    def start(self, _step: Step) -> Callable[[], None]:
-        """Start it."""
-        self.survey.choice.runtime.start()
-        return self.survey.choice.runtime.stop
-
-    def set_aside(self, _step: Step) -> Callable[[], None]:
-        """Stop the old one and keep it; half-done, it is taken back at once."""
-        runtime = self.survey.choice.runtime
-        try:
-            runtime.set_aside()
-        except RegsetupError:
-            runtime.put_back()
-            raise
-        return runtime.put_back
-
-    def put_back(self, _step: Step) -> None:
-        """Bring back what an interrupted run set aside."""
-        self.survey.choice.runtime.put_back()
-
-    def remove(self, _step: Step) -> None:
-        """Remove what an interrupted run did not finish."""
-        self.survey.choice.runtime.remove()
-
-    def tell_client(self, step: Step) -> Callable[[], None]:
-        """Make a client of this machine trust the registry; what is left to a person is told."""
-        name, _, address = step.target.partition(" ")
-        client = next(one for one in self.survey.clients if one.name == name)
-        ledger = TrustFile(self.survey.paths.home)
-        self._record(Kind.TRUST, address)
-        told = registry(self.survey.wanted, self.survey.paths, address)
-        try:
-            done = trust.install(client, told, ledger)
-        except RegsetupError:
-            _forget(client, address, ledger)
-            raise
-        for note in done.notes:
-            self.reporter.noted(note)
-        return lambda: _forget(client, address, ledger)
-
-    def untell_clients(self, step: Step) -> None:
-        """Take back what clients were told of an address that the registry had."""
-        for note in forget(self.survey.clients, step.target, self.survey.paths.home):
-            self.reporter.noted(note)
-        kept = tuple(one for one in self.state.ledger if one != Entry(Kind.TRUST, step.target))
-        self._save(replace(self.state, ledger=kept))
-
-    def discard(self, _step: Step) -> None:
-        """Remove the old one; from here on there is no way back."""
-        self._undo.clear()
-        self.survey.choice.runtime.discard_aside()
-        if self.survey.wanted.tls is not Tls.OFF:
-            certificate_files(self.survey.paths).forget_previous()
-
-    def wait(self, _step: Step) -> None:
-        """Wait until it answers, or say why it never will.
-
-        Raises:
-            NotHealthy: it ended, or did not answer in time.
-        """
-        runtime = self.survey.choice.runtime
-        where = endpoint(self.survey.wanted, self.survey.paths)
-        deadline = time.monotonic() + self.ready_timeout
-        while not answers(where):
-            reason = runtime.failure()
-            if reason is None and time.monotonic() > deadline:
-                reason = f"no answer to GET /v2/ within {self.ready_timeout:.0f} s"
-            if reason:
-                lines = last_words(tuple(runtime.logs(tail=_LOG_TAIL)))
-                raise NotHealthy(f"{runtime.kind} {self.survey.wanted.name}", reason, lines)
-            time.sleep(_POLL)
-
-
-_DO: dict[tuple[Resource, Action], Callable[[Executor, Step], Callable[[], None] | None]] = {
-    (Resource.DIRECTORY, Action.CREATE): Executor.make_directory,
-    (Resource.STORAGE, Action.CREATE): Executor.make_storage,
-    (Resource.SECRET, Action.CREATE): Executor.write_secret,
-    (Resource.USER, Action.ADD): Executor.add_user,
-    (Resource.CERTIFICATE, Action.CREATE): Executor.certify,
-    (Resource.TRUST, Action.WRITE): Executor.tell_client,
-    (Resource.TRUST, Action.REMOVE): Executor.untell_clients,
-    (Resource.CONFIG, Action.WRITE): Executor.write_config,
-    (Resource.DEPLOYMENT, Action.WRITE): Executor.write_deployment,
-    (Resource.IMAGE, Action.PULL): Executor.pull,
-    (Resource.IMAGE, Action.LOAD): Executor.load,
-}
-for _runtime in (Resource.CONTAINER, Resource.SERVICE):
-    _DO |= {
-        (_runtime, Action.CREATE): Executor.create,
-        (_runtime, Action.START): Executor.start,
-        (_runtime, Action.WAIT): Executor.wait,
-        (_runtime, Action.SET_ASIDE): Executor.set_aside,
-        (_runtime, Action.REMOVE): Executor.remove,
-        (_runtime, Action.PUT_BACK): Executor.put_back,
-        (_runtime, Action.DISCARD): Executor.discard,
-    }
-
-
-def _forget(client: Client, address: str, ledger: TrustFile) -> None:
-    trust.remove(client, address, ledger)
-
-
-def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
-    """Return what the ledger says of where the images lie."""
-    if isinstance(wanted.storage, Directory):
-        return Kind.STORAGE, str(wanted.storage.path)
-    return Kind.VOLUME, wanted.storage.name
-
-
-def last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines that say why it ended: a Go program that panics says so first, and then where."""
-    panics = [at for at, line in enumerate(lines) if line.startswith("panic:")]
-    start = panics[-1] if panics else max(len(lines) - _LOG_LINES, 0)
-    return lines[start : start + _LOG_LINES]
-
-
-def _remove_empty(directories: list[Path]) -> None:
-    for path in directories:
-        with contextlib.suppress(OSError):  # somebody put something in it meanwhile: it stays
-            path.rmdir()
-
-
-def _mkdir(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(path, error) from error
+                    self.steps.survey.paths.root.rmdir()

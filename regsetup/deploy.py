@@ -10,22 +10,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regsetup import state as states
-from regsetup.apply import READY_TIMEOUT, Executor, NotConverged, storage_entry
+from regsetup.apply import Executor, NotConverged
 from regsetup.backends.choice import choose
 from regsetup.errors import RegsetupError
 from regsetup.observe import survey
 from regsetup.plan import Plan, plan
 from regsetup.state import Kind, State, exclusive
+from regsetup.steps import READY_TIMEOUT, Steps, storage_entry
 from regsetup.trust_here import no_restart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from regsetup.apply import Password, Reporter
     from regsetup.deployment import Paths
     from regsetup.load import Loaded
     from regsetup.observe import Survey
+    from regsetup.steps import Password, Reporter
     from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
@@ -99,7 +100,7 @@ def deploy(
                 states.write(paths.state, _found_out(state, before.survey))
             return before
         passwords = ask(before.plan.new_users)
-        executor = Executor(before.survey, state, passwords, reporter, ready_timeout=ready_timeout)
+        executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout))
         executor.run(before.plan)
         # With --adopt the images' place was found out, not told; the container is ours now.
         left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending

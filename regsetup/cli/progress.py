@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from regsetup.cli import render
 
 if TYPE_CHECKING:
-    from regsetup.apply import Reporter
     from regsetup.backends.images import Progress
     from regsetup.plan import Step
+    from regsetup.steps import Reporter
 
 
 class Steps:

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsetup.apply import Password
 from regsetup.auth.htpasswd import Cost
 from regsetup.deploy import deploy
 from regsetup.deployment import Paths
 from regsetup.load import find_home, load
 from regsetup.secret import Secret
+from regsetup.steps import Password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

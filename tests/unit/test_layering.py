@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
-    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "verify"})
+    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "steps", "verify"})
     | {"probe", "prove", "smoke", "status", "teardown"},
     frozenset({"cli"}),
 )
