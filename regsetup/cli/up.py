@@ -11,6 +11,7 @@ import typer
 from regsetup.cli import options, render
 from regsetup.cli.options import may_restart
 
+DAY = 24 * 3600  # seconds; nobody waits longer for a registry
 WHERE, WHAT, WHO, TRUST, HOW = "Where", "What runs", "Who may enter", "TLS and trust", "How it is done"
 
 
@@ -151,10 +152,13 @@ def up(
     from regsetup.cli.progress import Steps
     from regsetup.cli.summary import finished, planned
     from regsetup.deployment import Paths
+    from regsetup.given import BadSetting
     from regsetup.load import find_home, load
     from regsetup.settings import FIELDS
     from regsetup.trust_here import no_restart as never
 
+    if not 0 <= wait < DAY:
+        raise BadSetting("--wait", str(wait), f"seconds, from 0 to {DAY}")
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())

@@ -184,6 +184,8 @@ def test_to_tear_down_nothing_is_done_already(regsetup: Regsetup) -> None:
         (["--nonsense"], "bad-command-line"),
         (["up", "superfluous"], "bad-command-line"),
         (["up", "--wait", "soon"], "bad-command-line"),
+        (["up", "--wait", "nan"], "bad-setting"),
+        (["up", "--wait", "-1"], "bad-setting"),
         (["logs", "--tail", "-1"], "bad-command-line"),
         (["adduser"], "bad-command-line"),
         (["adduser", "alice", "--cost", "free"], "bad-command-line"),
