@@ -161,7 +161,7 @@ def _leftovers(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
     if seen.aside is None:
         return (), seen
     name, current = seen.aside.name, seen.current
-    if current and current.running and current.spec and current.spec.hash == goal.spec.hash:
+    if current and current.running and current.spec and _replaces(goal, current, seen.aside):
         steps = (
             Step(Action.WAIT, goal.runtime, current.name, "an earlier run did not see it healthy"),
             Step(Action.DISCARD, goal.runtime, name, "its replacement is in place"),
@@ -181,6 +181,15 @@ def _leftovers(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
         raise NotOurs(goal.runtime, current)
     half_made = Step(Action.REMOVE, goal.runtime, current.name, "an earlier run did not finish it")
     return (half_made, back), settled
+
+
+def _replaces(goal: Goal, current: Seen, aside: Seen) -> bool:
+    """Tell whether ``current`` takes the place of ``aside``: it is what is wanted, or what --adopt made of it.
+
+    What was adopted does not come back unasked, even if our own is to be replaced once more.
+    """
+    adopted = aside.spec is None and not goal.adopt
+    return adopted or (current.spec is not None and current.spec.hash == goal.spec.hash)
 
 
 def _refuse_foreign(goal: Goal, seen: Observed) -> None:
