@@ -184,7 +184,7 @@ def _leftovers(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
 
 
 def _replaces(goal: Goal, current: Seen, aside: Seen) -> bool:
-    """Tell whether ``current`` takes the place of ``aside``: it is what is wanted, or what --adopt made of it.
+    """Tell whether ``current`` takes the place of ``aside``: it is what is wanted, or what --adopt made.
 
     What was adopted does not come back unasked, even if our own is to be replaced once more.
     """
