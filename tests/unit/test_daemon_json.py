@@ -150,7 +150,7 @@ def test_the_file_of_an_engine_without_any_is_readable() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "column", "detail"),
     [
-        ('{\n  "a": 1,\n}', 3, 1, "property name"),
+        ("{\n  a: 1\n}", 2, 3, "property name"),
         ('{"a": 1', 1, 8, "delimiter"),
         ("[]", 1, 1, "must be an object"),
         ('\n "text"', 2, 2, "must be an object"),

@@ -226,7 +226,7 @@ def test_a_dockerd_whose_socket_can_not_be_seen_is_found_by_its_flags(
     """A process of that command line stands in for it; nothing listens on the socket."""
     args = ["dockerd", "-c", "import time; time.sleep(60)", *(flag.format(tmp_path) for flag in flags)]
     with subprocess.Popen(args, executable=sys.executable) as stand_in:
-        wait_for("its start", lambda: psutil.Process(stand_in.pid).cmdline()[0] == "dockerd")
+        wait_for("its start", lambda: psutil.Process(stand_in.pid).cmdline()[:1] == ["dockerd"])
         found = find(f"unix://{tmp_path}/s", {}, home=tmp_path)
         other = find(f"unix://{tmp_path}/other", {}, home=tmp_path)
         stand_in.kill()
