@@ -78,7 +78,6 @@ class Observed:
         files: SHA-256 (hex) of each file of ours that exists, by name.
         users: names in htpasswd, None if there is no such file.
         image: id of the wanted image, None where the engine does not have it.
-        port_owner: who else holds the wanted port.
     """
 
     current: Seen | None = None
@@ -87,4 +86,3 @@ class Observed:
     users: tuple[str, ...] | None = None
     storage_exists: bool = False
     image: str | None = None
-    port_owner: str | None = None

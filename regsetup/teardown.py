@@ -23,6 +23,7 @@ from regsetup.trust_here import TrustFile, clients, forget, no_restart
 
 if TYPE_CHECKING:
     from regsetup.deployment import Paths
+    from regsetup.observed import Seen
     from regsetup.state import State
 
 _RUNTIME = (Kind.CONTAINER, Kind.SERVICE)
@@ -114,13 +115,23 @@ def remove(removal: Removal, paths: Paths) -> list[str]:
     if removal.state is None or removal.choice is None:
         return []
     runtime = removal.choice.runtime
-    runtime.remove()
-    runtime.discard_aside()
-    notes = _untell(removal, paths)
+    current, aside = runtime.current(), runtime.aside()
+    if not _is_strangers(current):
+        runtime.remove()
+    if not _is_strangers(aside):
+        runtime.discard_aside()
+    stay = [one.name for one in (current, aside) if one and _is_strangers(one)]
+    notes = [f"{runtime.kind} {name} was not made by regsetup and stays" for name in stay]
+    notes += _untell(removal, paths)
     for path in (paths.config, paths.log):
         path.unlink(missing_ok=True)
     states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST))
     return notes
+
+
+def _is_strangers(seen: Seen | None) -> bool:
+    """Tell whether a thing of our name is somebody's: the ledger says what we made, not what is there."""
+    return seen is not None and seen.spec is None
 
 
 def _untell(removal: Removal, paths: Paths) -> list[str]:

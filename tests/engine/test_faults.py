@@ -232,6 +232,16 @@ def test_a_stranger_of_the_same_name_is_not_touched(deployed: Deployed) -> None:
     assert deployed.life() == life
 
 
+def test_teardown_leaves_a_stranger_that_took_the_place_of_ours(deployed: Deployed) -> None:
+    deployed.up().ok()
+    deployed.container().remove(force=True)
+    deployed.client.containers.run("registry:2", name="registry", detach=True)
+    life = deployed.life()
+    done = deployed("teardown").ok()
+    assert "container registry was not made by regsetup and stays" in done.out
+    assert deployed.life() == life
+
+
 @pytest.mark.parametrize("kind", ["directory", "named volume", "anonymous volume"])
 def test_adopt_takes_a_stranger_over_with_its_images(deployed: Deployed, kind: str, tmp_path: Path) -> None:
     binds = {"directory": [f"{tmp_path}/data:/var/lib/registry"], "named volume": ["old:/var/lib/registry"]}
