@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsetup.backends.context import BadContext
 from regsetup.backends.engine import (
-    BadContext,
     Engine,
     EngineDown,
     EngineElsewhere,

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from regsetup.backends import context
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
@@ -64,12 +65,6 @@ class EngineElsewhere(RegsetupError):
         )
 
 
-class BadContext(RegsetupError):
-    """The docker context that is chosen does not exist or can't be read."""
-
-    code = "bad-docker-context"
-
-
 class EngineError(RegsetupError):
     """The engine refused a request; the cause is its own words."""
 
@@ -113,23 +108,8 @@ def find_address(environ: Mapping[str, str]) -> tuple[str, Any]:
     """
     if environ.get("DOCKER_HOST"):
         return environ["DOCKER_HOST"], None
-    from docker.context import ContextAPI
-    from docker.errors import DockerException
-
-    try:
-        context = (
-            ContextAPI.get_context(environ["DOCKER_CONTEXT"])
-            if environ.get("DOCKER_CONTEXT")
-            else ContextAPI.get_current_context()
-        )
-    except (DockerException, ValueError, OSError) as error:
-        raise BadContext(
-            "the docker context can't be read", cause=str(error), fix="docker context ls"
-        ) from error
-    if context is None:
-        wanted = environ.get("DOCKER_CONTEXT", "the current one")
-        raise BadContext(f"there is no docker context {wanted!r}", fix="docker context ls")
-    return context.Host or DEFAULT_ENGINE, context.TLSConfig
+    address, tls = context.read(environ, context.chosen(environ))
+    return address or DEFAULT_ENGINE, tls
 
 
 def connect(address: str | None = None) -> Engine:
