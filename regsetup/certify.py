@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from regsetup.auth.certificates import KeyPair, Names, Renewal
-from regsetup.deployment import Tls
+from regsetup.deployment import DEFAULT_NAME, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host.certificate_files import CertificateFiles
 from regsetup.secret import Secret
@@ -18,6 +18,7 @@ from regsetup.secret import Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from regsetup.auth.certificates import Certificate
     from regsetup.deployment import Deployment, Paths
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -30,6 +31,38 @@ class PairUnreadable(RegsetupError):
 
     def __init__(self, path: Path, cause: str) -> None:
         super().__init__(f"{path} can't be read", cause=cause, fix="give readable PEM files, or use sudo")
+
+
+class EndsSoon(RegsetupError):
+    """The certificate or its CA ends within 30 days, or has ended."""
+
+    code = "certificate-ends-soon"
+    exit_code = 3
+
+    def __init__(self, what: str, one: Certificate, now: datetime, fix: str) -> None:
+        left = one.days_left(now)
+        ends = "has ended" if left < 0 else f"ends in {left} days"
+        super().__init__(f"the {what} {ends}", cause=f"it is valid until {one.not_after:%Y-%m-%d}", fix=fix)
+
+
+def ending(wanted: Deployment, paths: Paths, now: datetime) -> tuple[EndsSoon, ...]:
+    """Return a warning for each certificate of the registry that ends soon or has ended.
+
+    Raises:
+        CertificatesHidden: they are another user's.
+    """
+    if wanted.tls is Tls.OFF:
+        return ()
+    name = "" if wanted.name == DEFAULT_NAME else f" --name {wanted.name}"
+    renew = f"regsetup cert renew{name}"
+    if wanted.tls is Tls.OWN:
+        renew = f"regsetup up{name} --cert FILE --key FILE, with a new pair"
+    found = certificate_files(paths).find()
+    there = (
+        ("CA", found.ca, f"{renew}; then every client needs the new CA: regsetup trust export{name}"),
+        ("certificate", found.leaf, renew),
+    )
+    return tuple(EndsSoon(what, one, now, fix) for what, one, fix in there if one and one.ends_soon(now))
 
 
 def certificate_files(paths: Paths) -> CertificateFiles:
@@ -61,10 +94,7 @@ def install(wanted: Deployment, paths: Paths) -> CertificateFiles:
     """Make a new pair, or copy one's own; the one before can be put back."""
     files, now = certificate_files(paths), datetime.now(UTC)
     if wanted.tls is Tls.SELF_SIGNED:
-        hosts, machine = _hosts(wanted), _machine(wanted)
-        decision = files.decide(hosts, machine, now)
-        replace_ca = decision.action is Renewal.REPLACE_CA
-        files.renew(wanted.name, hosts, machine, now, replace_ca=replace_ca)
+        files.renew(wanted.name, _hosts(wanted), _machine(wanted), now)
     else:
         files.install(_own(wanted))
     return files

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from regsetup import storage
 from regsetup.backends.choice import reopen
+from regsetup.certify import ending
 from regsetup.deployment import Directory, Paths
 from regsetup.errors import RegsetupError
+from regsetup.host.certificate_files import CertificatesHidden
 from regsetup.load import load
 from regsetup.observe import read_users
 from regsetup.probe import answers, endpoint
@@ -120,6 +124,13 @@ def _look_or_say_why(paths: Paths) -> Status | None:
             since="",
             problem=error.message,
         )
+
+
+def warnings(paths: Paths) -> tuple[RegsetupError, ...]:
+    """Return what will go wrong if nobody does anything; nothing that this user can't see."""
+    with contextlib.suppress(CertificatesHidden):
+        return ending(remembered(paths), paths, datetime.now(UTC))
+    return ()
 
 
 def remembered(paths: Paths) -> Deployment:

@@ -9,7 +9,7 @@ import typer
 
 from regsetup.cli import options, render
 from regsetup.cli.status import NoRegistry
-from regsetup.errors import RegsetupError, UsageError
+from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
     from regsetup.auth.certificates import Certificate
@@ -40,16 +40,6 @@ class OwnCertificate(UsageError):
         )
 
 
-class EndsSoon(RegsetupError):
-    """The certificate ends within 30 days, or has ended."""
-
-    code = "certificate-ends-soon"
-    exit_code = 3
-
-    def __init__(self, what: str, days: int, fix: str) -> None:
-        super().__init__(f"the {what} ends in {days} days" if days >= 0 else f"the {what} has ended", fix=fix)
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     family = typer.Typer(help="Look at the registry's certificate, and renew it.", no_args_is_help=True)
@@ -62,18 +52,14 @@ def status(
     name: options.Name = "registry", as_json: options.AsJson = False, quiet: options.Quiet = False
 ) -> render.Outcome:
     """Show the certificate and its CA. Exits with 3 if one ends within 30 days."""
-    from regsetup.certify import certificate_files
+    from regsetup.certify import certificate_files, ending
 
-    paths, _ = _find(name)
+    paths, wanted = _find(name)
     found = certificate_files(paths).find()
     pairs = {"CA": found.ca, "certificate": found.leaf}
     there = {what: one for what, one in pairs.items() if one}
     now = datetime.now(UTC)
-    errors = tuple(
-        EndsSoon(what, one.days_left(now), f"regsetup cert renew --name {name}")
-        for what, one in there.items()
-        if one.ends_soon(now)
-    )
+    errors = ending(wanted, paths, now)
     data = {what.lower(): _data(one, now) for what, one in there.items()}
     lines = [line for what, one in there.items() for line in _lines(what, one, now)]
     return render.Outcome(data, tuple(lines), code=3 if errors else 0, errors=errors)

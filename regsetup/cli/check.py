@@ -24,24 +24,30 @@ def check(
 ) -> render.Outcome:
     """Prove that the registry works: who may enter, push, pull, digests, delete, and the engine.
 
-    Leaves nothing behind. Exits with 3 if a check does not hold.
+    Leaves nothing behind. Exits with 3 if a check does not hold. Warns 30 days
+    before the certificate ends.
     """
     from regsetup.backends.choice import reopen
     from regsetup.prove import prove_here
     from regsetup.state import read
-    from regsetup.status import remembered
+    from regsetup.status import remembered, warnings
 
     paths = options.find_paths(name)
     state = read(paths.state)
     if state is None:
         raise NoRegistry(name)
     checks = prove_here(remembered(paths), paths, reopen(paths, state), tell)
-    errors = failed(checks)
+    errors, warned = failed(checks), warnings(paths)
     return render.Outcome(
-        {"name": name, "checks": [one.as_dict() for one in checks]},
+        {
+            "name": name,
+            "checks": [one.as_dict() for one in checks],
+            "warnings": [one.as_dict() for one in warned],
+        },
         (table(checks),),
         code=3 if errors else 0,
         errors=errors,
+        warnings=warned,
     )
 
 

@@ -34,6 +34,7 @@ class Outcome:
         lines: for people; strings, or rich's tables.
         code: exit status.
         errors: what went wrong without ending the command, such as a check that did not hold.
+        warnings: what will go wrong; ``data`` has them for programs.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Outcome:
     changed: bool = False
     code: int = 0
     errors: tuple[RegsetupError, ...] = ()
+    warnings: tuple[RegsetupError, ...] = ()
 
 
 class Stopped(RegsetupError):
@@ -121,6 +123,8 @@ def show(name: str, outcome: Outcome) -> None:
         return
     for line in outcome.lines:
         out().print(line, markup=False) if isinstance(line, str) else out().print(line)
+    for warning in () if style.quiet else outcome.warnings:
+        print_error(warning, label="warning", colour="yellow")
     for error in outcome.errors:
         print_error(error)
 
@@ -140,15 +144,15 @@ def print_envelope(name: str, outcome: Outcome) -> None:
     sys.stdout.write(json.dumps(envelope, indent=2) + "\n")
 
 
-def print_error(error: RegsetupError) -> None:
+def print_error(error: RegsetupError, *, label: str = "error", colour: str = "red") -> None:
     """Print the fact, its cause and what mends it."""
     from rich.text import Text
 
     console = err()
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
-    for label, text in (("cause", error.cause), ("fix", error.fix)):
+    console.print(Text.assemble((f"{label}: ", f"bold {colour}"), error.message))
+    for part, text in (("cause", error.cause), ("fix", error.fix)):
         if text:
             first, *rest = text.splitlines()
-            console.print(Text.assemble((f"  {label:<6}", "bold"), first))
+            console.print(Text.assemble((f"  {part:<6}", "bold"), first))
             for line in rest:
                 console.print(Text(f"        {line}"))

@@ -43,7 +43,7 @@ def status(
 ) -> render.Outcome:
     """Show whether the registry runs, where, since when, and how much it stores.
 
-    Exits with 3 if it does not run.
+    Exits with 3 if it does not run. Warns 30 days before its certificate ends.
     """
     from regsetup import status as work
 
@@ -54,7 +54,13 @@ def status(
     seen = work.look(paths)
     if seen is None:
         raise NoRegistry(name)
-    return render.Outcome(_data(seen), (_table(seen),), code=0 if seen.running else 3)
+    warned = work.warnings(paths)
+    return render.Outcome(
+        _data(seen) | {"warnings": [one.as_dict() for one in warned]},
+        (_table(seen),),
+        code=0 if seen.running else 3,
+        warnings=warned,
+    )
 
 
 def _data(seen: Status) -> dict[str, Any]:

@@ -91,35 +91,25 @@ class CertificateFiles:
         """
         return Found(_summary(self._ca_pair()), _summary(_read_pair(self.certificate, self.key)))
 
-    def ensure(self, name: str, hosts: Names, machine: Names, now: datetime) -> Decision:
-        """Make what is missing, ends soon or lacks a name; returns what was done and why.
-
-        Raises:
-            CannotWrite: the directory or a file in it can't be written.
-        """
-        decision = self.decide(hosts, machine, now)
-        if decision.action is not Renewal.KEEP:
-            self.renew(name, hosts, machine, now, replace_ca=decision.action is Renewal.REPLACE_CA)
-        return decision
-
     def decide(self, hosts: Names, machine: Names, now: datetime) -> Decision:
-        """Return what ``ensure`` would do."""
+        """Return whether something is missing, ends soon or lacks a name, and what mends it."""
         found = self.find()
         return decide(choose_names(hosts, machine, found.ca), found.ca, found.leaf, now)
 
-    def renew(self, name: str, hosts: Names, machine: Names, now: datetime, *, replace_ca: bool) -> None:
-        """Make a new leaf, and a new CA before it if asked to or if there is none.
+    def renew(self, name: str, hosts: Names, machine: Names, now: datetime) -> Decision:
+        """Make a new leaf, and before it a new CA if the one there does not do; returns what was decided.
 
         Raises:
             CannotWrite: the directory or a file in it can't be written.
         """
         from regsetup.auth import x509
 
-        ca, summary = self._ca_pair(), self.find().ca
-        if replace_ca or ca is None or summary is None:
+        decision, ca, summary = self.decide(hosts, machine, now), self._ca_pair(), self.find().ca
+        if decision.action is Renewal.REPLACE_CA or ca is None:
             ca, summary = x509.new_ca(name, hosts + machine, now), None
             self._write_ca(ca)
         self.install(x509.new_leaf(ca, choose_names(hosts, machine, summary), now))
+        return decision
 
     def install(self, pair: KeyPair) -> None:
         """Swap in ``pair``, one of one's own too; what stood there can be put back.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsetup.auth.certificates import Names, Renewal
+from regsetup.auth.certificates import Decision, Names, Renewal
 from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.host.certificate_files import CertificateFiles, CertificatesHidden, NothingToPutBack
 from regsetup.host.files import CannotWrite
@@ -29,27 +29,34 @@ def files(tmp_path: Path) -> CertificateFiles:
     return CertificateFiles(tmp_path / "certs", tmp_path / "ca")
 
 
+def ensure(files: CertificateFiles, name: str, hosts: Names, machine: Names, now: datetime) -> Decision:
+    """Do what a run of ``up`` does."""
+    decision = files.decide(hosts, machine, now)
+    return decision if decision.action is Renewal.KEEP else files.renew(name, hosts, machine, now)
+
+
 def test_the_first_run_makes_everything_and_the_second_nothing(files: CertificateFiles) -> None:
-    assert files.ensure("registry", HOSTS, MACHINE, NOW).action is Renewal.REPLACE_CA
+    assert ensure(files, "registry", HOSTS, MACHINE, NOW).action is Renewal.REPLACE_CA
     before = {path: path.read_bytes() for path in files.directory.rglob("*") if path.is_file()}
-    assert files.ensure("registry", HOSTS, MACHINE, NOW).action is Renewal.KEEP
+    assert ensure(files, "registry", HOSTS, MACHINE, NOW).action is Renewal.KEEP
     assert {path: path.read_bytes() for path in files.directory.rglob("*") if path.is_file()} == before
 
 
 def test_keys_are_for_their_owner_alone(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     assert (files.authority / "ca.key").stat().st_mode & 0o777 == 0o600
     assert files.key.stat().st_mode & 0o777 == 0o600
     assert files.directory.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_new_host_replaces_the_ca_and_a_new_address_does_not(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     moved = Names.of(["box", "10.0.0.9"])
-    assert files.ensure("registry", HOSTS, moved, NOW).action is Renewal.KEEP
+    assert ensure(files, "registry", HOSTS, moved, NOW).action is Renewal.KEEP
     ca = files.find().ca
     assert (
-        files.ensure("registry", Names.of(["new.lan"]), moved, NOW).reason == "the CA does not permit new.lan"
+        ensure(files, "registry", Names.of(["new.lan"]), moved, NOW).reason
+        == "the CA does not permit new.lan"
     )
     found = files.find()
     assert found.ca != ca
@@ -58,9 +65,9 @@ def test_a_new_host_replaces_the_ca_and_a_new_address_does_not(files: Certificat
 
 
 def test_a_certificate_that_ends_soon_is_renewed_under_the_same_ca(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW - timedelta(days=800))
+    ensure(files, "registry", HOSTS, MACHINE, NOW - timedelta(days=800))
     old = files.find()
-    decision = files.ensure("registry", HOSTS, MACHINE, NOW)
+    decision = ensure(files, "registry", HOSTS, MACHINE, NOW)
     assert (decision.action, decision.reason[:20]) == (Renewal.RENEW_LEAF, "the certificate ends")
     new = files.find()
     assert new.ca == old.ca
@@ -69,9 +76,9 @@ def test_a_certificate_that_ends_soon_is_renewed_under_the_same_ca(files: Certif
 
 
 def test_put_back_returns_the_old_pair_once(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     old = files.find().leaf
-    files.renew("registry", HOSTS, MACHINE, NOW, replace_ca=False)
+    files.renew("registry", HOSTS, MACHINE, NOW)
     assert files.find().leaf != old
     files.put_back()
     assert files.find().leaf == old
@@ -80,8 +87,8 @@ def test_put_back_returns_the_old_pair_once(files: CertificateFiles) -> None:
 
 
 def test_a_confirmed_pair_can_not_be_undone_and_leaves_nothing_behind(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
-    files.renew("registry", HOSTS, MACHINE, NOW, replace_ca=False)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
+    files.renew("registry", HOSTS, MACHINE, NOW)
     files.forget_previous()
     with pytest.raises(NothingToPutBack):
         files.put_back()
@@ -91,17 +98,17 @@ def test_a_confirmed_pair_can_not_be_undone_and_leaves_nothing_behind(files: Cer
 
 @pytest.mark.parametrize("damage", ["tls.crt", "tls.key"])
 def test_a_damaged_pair_is_made_anew(files: CertificateFiles, damage: str) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     (files.directory / damage).write_bytes(b"\xff damaged")
     assert files.find().leaf is None
-    assert files.ensure("registry", HOSTS, MACHINE, NOW).action is Renewal.RENEW_LEAF
+    assert ensure(files, "registry", HOSTS, MACHINE, NOW).action is Renewal.RENEW_LEAF
 
 
 def test_a_ca_key_of_another_ca_is_made_anew_with_its_certificate(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     (files.authority / "ca.key").write_text(new_ca("other", HOSTS, NOW).key.reveal())
     assert files.find().ca is None
-    assert files.ensure("registry", HOSTS, MACHINE, NOW).action is Renewal.REPLACE_CA
+    assert ensure(files, "registry", HOSTS, MACHINE, NOW).action is Renewal.REPLACE_CA
 
 
 def test_a_directory_that_can_not_be_written_is_named(tmp_path: Path) -> None:
@@ -110,12 +117,12 @@ def test_a_directory_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotWrite, match="file/certs"):
         blocked.install(new_ca("x", HOSTS, NOW))
     with pytest.raises(CannotWrite, match="file/certs"):
-        blocked.renew("x", HOSTS, MACHINE, NOW, replace_ca=True)
+        blocked.renew("x", HOSTS, MACHINE, NOW)
 
 
 def test_a_pair_that_can_not_be_put_back_is_an_error(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
-    files.renew("registry", HOSTS, MACHINE, NOW, replace_ca=False)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
+    files.renew("registry", HOSTS, MACHINE, NOW)
     (files.directory / "pair").unlink()
     (files.directory / "pair").mkdir()
     with pytest.raises(CannotWrite):
@@ -124,7 +131,7 @@ def test_a_pair_that_can_not_be_put_back_is_an_error(files: CertificateFiles) ->
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_certificates_of_another_user_are_said_to_be_his(files: CertificateFiles) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     files.directory.parent.chmod(0o755)
     os.seteuid(65534)
     try:
@@ -158,7 +165,7 @@ while True:
 def test_killed_at_any_moment_the_two_files_belong_together(
     files: CertificateFiles, tmp_path: Path, milliseconds: int
 ) -> None:
-    files.ensure("registry", HOSTS, MACHINE, NOW)
+    ensure(files, "registry", HOSTS, MACHINE, NOW)
     ca = new_ca("registry", HOSTS, NOW)
     for name in ("a", "b"):
         pair = new_leaf(ca, HOSTS, NOW)
@@ -173,7 +180,7 @@ def test_killed_at_any_moment_the_two_files_belong_together(
             child.wait(milliseconds / 1000)
         child.kill()
     assert files.find().leaf is not None
-    files.renew("registry", HOSTS, MACHINE, NOW, replace_ca=False)
+    files.renew("registry", HOSTS, MACHINE, NOW)
     assert len(list(files.directory.glob("pair.*"))) == 2  # this one and the one before; nothing half-made
     assert not list(files.directory.glob(".*"))
 

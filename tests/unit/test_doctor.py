@@ -284,7 +284,7 @@ def test_a_registry_with_tls_that_runs_is_well_until_trust_or_certificate_is_los
     files = CertificateFiles(paths.certs, paths.authority)
     beyond = [str(one) for one in machine_names().addresses if one.version == 4]
     address = beyond[0] if beyond else missing("this machine has no IPv4 address beyond loopback")
-    files.ensure("registry", Names.of([address]), Names(), datetime.now(UTC))
+    files.renew("registry", Names.of([address]), Names(), datetime.now(UTC))
     running = registry_process(host=address, certificate=(files.certificate, files.key))
     goal = wanted(tmp_path, bind=address, port=running.port, hosts=(address,), tls=Tls.SELF_SIGNED)
     podman, containerd = Podman(tmp_path / "containers"), Containerd(tmp_path / "config.toml")
