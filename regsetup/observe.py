@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from regsetup import settings, storage, trust_here, users
 from regsetup import state as states
+from regsetup.backends.container import config_text
 from regsetup.backends.engine import DEFAULT_ENGINE
 from regsetup.certify import why_install
 from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
@@ -195,8 +196,6 @@ def _texts(
 ) -> dict[str, str]:
     import yaml
 
-    from regsetup.templating import render
-
     remembered = dict(wished)
     if wanted.storage != Directory(paths.data):
         remembered["data"] = str(wanted.storage)
@@ -204,17 +203,7 @@ def _texts(
         remembered["image"] = wanted.image
     texts = {"deployment.yaml": _HEAD + yaml.safe_dump(remembered, sort_keys=True)}
     if choice.engine:
-        texts["config.yml"] = render(
-            "config.yml.j2",
-            {
-                "name": wanted.name,
-                "listen": str(wanted.listen),
-                "http_secret": secret.reveal(),
-                "tls": wanted.tls is not Tls.OFF,
-                "realm": wanted.realm if wanted.auth else None,
-                "mirror_of": wanted.mirror_of,
-            },
-        )
+        texts["config.yml"] = config_text(wanted, secret)
     return texts
 
 

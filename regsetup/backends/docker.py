@@ -11,10 +11,12 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from regsetup.backends import container as containers
 from regsetup.backends import images
+from regsetup.backends.container import DATA
 from regsetup.backends.engine import EngineError, translated
 from regsetup.certify import certificate_files
-from regsetup.deployment import Directory, Listen, Tls, Volume
+from regsetup.deployment import Tls, Volume
 from regsetup.host.ports import PortInUse, free_port
 from regsetup.observed import Seen, Spec
 
@@ -27,19 +29,14 @@ if TYPE_CHECKING:
     from regsetup.backends.engine import Engine
     from regsetup.deployment import Deployment, Paths
 
-LABEL_NAME = "io.regsetup.name"
 LABEL_SPEC = "io.regsetup.spec"
 LABEL_HASH = "io.regsetup.spec-hash"
-DATA = "/var/lib/registry"
-AUTH = "/etc/regsetup/auth"
-CERTS = "/etc/regsetup/certs"
 STOP_TIMEOUT = 10  # seconds; a registry finishes its requests well within Docker's own default
-HEALTH_INTERVAL = 10  # seconds between two probes
 _NANOSECONDS = 1_000_000_000
 _PROBES = {  # in the order they are looked for; `GET /` is the registry's liveness, without credentials
-    "/usr/bin/wget": ["wget", "-q", "--spider", "--no-check-certificate"],
-    "/bin/wget": ["wget", "-q", "--spider", "--no-check-certificate"],
-    "/usr/bin/curl": ["curl", "-fsSko", "/dev/null"],
+    "/usr/bin/wget": ("wget", "-q", "--spider", "--no-check-certificate"),
+    "/bin/wget": ("wget", "-q", "--spider", "--no-check-certificate"),
+    "/usr/bin/curl": ("curl", "-fsSko", "/dev/null"),
 }
 
 
@@ -119,54 +116,32 @@ class DockerRuntime:
         image = images.find(self.engine, wanted.image)
         if image is None:
             raise images.ImageNotFound(wanted.image, "it was removed meanwhile")
+        made = containers.describe(wanted, containers.Sources.of(self.paths), self.facts(image, wanted))
         api = self.engine.client.api
         with translated():
             api.create_container(
-                wanted.image,
-                name=self.paths.name,
-                user=self._user(wanted),
-                ports=[(wanted.listen.port, "tcp")],
-                environment={"REGISTRY_HTTP_ADDR": str(wanted.listen), **dict(wanted.env)},
-                healthcheck=self._health_check(image, wanted),
-                labels={LABEL_NAME: wanted.name, LABEL_SPEC: spec.as_json(), LABEL_HASH: spec.hash},
+                made.image,
+                name=made.name,
+                user=made.user,
+                ports=[(made.port, "tcp")],
+                environment=dict(made.env),
+                healthcheck=_health_check(made.health),
+                labels={**dict(made.labels), LABEL_SPEC: spec.as_json(), LABEL_HASH: spec.hash},
                 host_config=api.create_host_config(
-                    binds=self._binds(image, wanted),
-                    port_bindings={f"{wanted.listen.port}/tcp": (wanted.bind, wanted.port)},
-                    restart_policy={"Name": str(wanted.restart_policy)},
+                    binds=[str(mount) for mount in made.mounts],
+                    port_bindings={f"{made.port}/tcp": (made.publish.host, made.publish.port)},
+                    restart_policy={"Name": str(made.restart)},
                     security_opt=["no-new-privileges"],
-                    log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+                    log_config=LogConfig(type="json-file", config=containers.LOG_OPTIONS),
                 ),
             )
 
-    def _binds(self, image: images.Image, wanted: Deployment) -> list[str]:
-        storage = wanted.storage
-        source = str(storage.path) if isinstance(storage, Directory) else storage.name
-        read_only, writable = ("ro,z", "rw,z") if self.engine.selinux else ("ro", "rw")
-        binds = [f"{source}:{DATA}:{writable}", f"{self.paths.config}:{image.config_path}:{read_only}"]
-        if wanted.auth:
-            binds.append(f"{self.paths.auth}:{AUTH}:{read_only}")
-        if wanted.tls is not Tls.OFF:
-            binds.append(f"{self.paths.certs}:{CERTS}:{read_only}")
-        return binds
-
-    def _health_check(self, image: images.Image, wanted: Deployment) -> dict[str, Any] | None:
-        """Ask the registry from inside, with what the image has; an image without a program gets none.
-
-        Docker's first probe comes after one interval; ``up`` itself asks from outside and much sooner.
-        """
+    def facts(self, image: images.Image, wanted: Deployment) -> containers.Facts:
+        """Return what the container depends on besides what is wanted."""
         probe = self._probe_program(image)
-        if probe is None:
-            return None
-        inside = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104
-        address = Listen(inside.get(wanted.listen.host, wanted.listen.host), wanted.listen.port)
-        return {
-            "test": ["CMD", *probe, f"{wanted.scheme}://{address}/"],
-            "interval": HEALTH_INTERVAL * _NANOSECONDS,
-            "timeout": 5 * _NANOSECONDS,
-            "retries": 3,
-        }
+        return containers.Facts(image.config_path, probe, self.engine.selinux, self._user(wanted))
 
-    def _probe_program(self, image: images.Image) -> list[str] | None:
+    def _probe_program(self, image: images.Image) -> tuple[str, ...] | None:
         """Look into the image by a container that is made, never started, and removed."""
         from docker.errors import NotFound
 
@@ -270,6 +245,17 @@ class DockerRuntime:
                     yield line.decode(errors="replace").rstrip("\r")
             if rest:
                 yield rest.decode(errors="replace")
+
+
+def _health_check(health: tuple[str, ...] | None) -> dict[str, Any] | None:
+    if health is None:
+        return None
+    return {
+        "test": ["CMD", *health],
+        "interval": containers.HEALTH_INTERVAL * _NANOSECONDS,
+        "timeout": containers.HEALTH_TIMEOUT * _NANOSECONDS,
+        "retries": containers.HEALTH_RETRIES,
+    }
 
 
 def _fingerprint(certificate: Path) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from regsetup.backends.docker import LABEL_NAME, LABEL_SPEC
+from regsetup.backends.container import LABEL_NAME
+from regsetup.backends.docker import LABEL_SPEC
 from regsetup.backends.engine import EngineError, translated
 from regsetup.backends.images import CONFIG_2
 from regsetup.errors import RegsetupError

@@ -1,0 +1,157 @@
+"""What a registry's container is made of, before an engine or a file says it in its own words.
+
+One value for all: ``up`` gives it to the engine, ``render`` writes it for compose, quadlet and Kubernetes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsetup.deployment import Directory, Listen, Tls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from regsetup.deployment import Deployment, Paths, RestartPolicy
+    from regsetup.secret import Secret
+
+LABEL_NAME = "io.regsetup.name"
+DATA = "/var/lib/registry"
+AUTH = "/etc/regsetup/auth"
+CERTS = "/etc/regsetup/certs"
+HEALTH_INTERVAL = 10  # seconds between two probes
+HEALTH_TIMEOUT = 5  # seconds
+HEALTH_RETRIES = 3
+LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}  # of the driver json-file, which keeps all without them
+_INSIDE = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files of this machine that a registry reads; a directory of certificates, a directory of users."""
+
+    config: Path
+    auth: Path
+    certs: Path
+
+    @classmethod
+    def of(cls, paths: Paths) -> Sources:
+        """Return where ``up`` keeps them."""
+        return cls(paths.config, paths.auth, paths.certs)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What must be known of image and engine.
+
+    Attributes:
+        config_path: the file that the image's own command reads its configuration from.
+        probe: program and options in the image that ask an URL, None where it has none.
+        selinux: whether mounted directories need a label.
+        user: ``uid:gid`` the registry runs as, None for the image's own.
+    """
+
+    config_path: str
+    probe: tuple[str, ...] | None
+    selinux: bool = False
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of this machine, or a volume's name, at a path of the container."""
+
+    source: str
+    target: str
+    read_only: bool
+    volume: bool = False
+    relabel: bool = False
+
+    def __str__(self) -> str:
+        """Write it as ``docker run -v`` takes it; ``z`` shares the label that SELinux asks for."""
+        return f"{self.source}:{self.target}:{'ro' if self.read_only else 'rw'}{',z' if self.relabel else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One registry's container.
+
+    Attributes:
+        port: TCP port inside; ``publish`` is where it is on this machine.
+        health: a command, its first word the program; None where the image has no program to ask with.
+    """
+
+    name: str
+    image: str
+    user: str | None
+    port: int
+    publish: Listen
+    scheme: str
+    env: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
+    health: tuple[str, ...] | None
+    restart: RestartPolicy
+
+
+def describe(wanted: Deployment, sources: Sources, facts: Facts) -> Container:
+    """Return the container of a deployment."""
+    return Container(
+        name=wanted.name,
+        image=wanted.image,
+        user=facts.user,
+        port=wanted.listen.port,
+        publish=Listen(wanted.bind, wanted.port),
+        scheme=wanted.scheme,
+        env=(("REGISTRY_HTTP_ADDR", str(wanted.listen)), *wanted.env),
+        labels=((LABEL_NAME, wanted.name),),
+        mounts=_mounts(wanted, sources, facts),
+        health=_health(wanted, facts),
+        restart=wanted.restart_policy,
+    )
+
+
+def _mounts(wanted: Deployment, sources: Sources, facts: Facts) -> tuple[Mount, ...]:
+    def mount(source: Path, target: str) -> Mount:
+        return Mount(str(source), target, read_only=True, relabel=facts.selinux)
+
+    volume = not isinstance(wanted.storage, Directory)
+    where = str(wanted.storage.path) if isinstance(wanted.storage, Directory) else wanted.storage.name
+    mounts = [
+        Mount(where, DATA, read_only=False, volume=volume, relabel=facts.selinux),
+        mount(sources.config, facts.config_path),
+    ]
+    if wanted.auth:  # the directory: a mounted file keeps its old inode when it is replaced
+        mounts.append(mount(sources.auth, AUTH))
+    if wanted.tls is not Tls.OFF:
+        mounts.append(mount(sources.certs, CERTS))
+    return tuple(mounts)
+
+
+def _health(wanted: Deployment, facts: Facts) -> tuple[str, ...] | None:
+    """Ask the registry from inside, with what the image has; an image without a program gets none.
+
+    Docker's first probe comes after one interval; ``up`` itself asks from outside and much sooner.
+    """
+    if facts.probe is None:
+        return None
+    address = Listen(_INSIDE.get(wanted.listen.host, wanted.listen.host), wanted.listen.port)
+    return (*facts.probe, f"{wanted.scheme}://{address}/")
+
+
+def config_text(wanted: Deployment, http_secret: Secret) -> str:
+    """Return ``config.yml``; it holds the secret."""
+    from regsetup.templating import render
+
+    return render(
+        "config.yml.j2",
+        {
+            "name": wanted.name,
+            "listen": str(wanted.listen),
+            "http_secret": http_secret.reveal(),
+            "tls": wanted.tls is not Tls.OFF,
+            "realm": wanted.realm if wanted.auth else None,
+            "mirror_of": wanted.mirror_of,
+        },
+    )
