@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from regsetup import users
 from regsetup.backends.engine import connect
-from regsetup.client import Credentials, RegistryClient, RegistryError
+from regsetup.client import RegistryClient, RegistryError
 from regsetup.deployment import Directory, is_loopback
 from regsetup.errors import RegsetupError
+from regsetup.host.files import Locked
 from regsetup.probe import endpoint
 from regsetup.reference import Digest
 from regsetup.smoke import Check, Outcome, forget, prove, timed
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment, Paths
 
 PROOF_USER = "regsetup-check"
+OWNER_USER = "regsetup-owner"
+_OWNERS = 8  # commands at once; each edit of htpasswd by another may cost a bcrypt at the next request
 LIVE_TIMEOUT = 5.0  # seconds for a changed htpasswd to be read again
 _POLL = 0.05  # seconds between two questions
 
@@ -63,18 +66,36 @@ def prove_here(
 @contextlib.contextmanager
 def entered(wanted: Deployment, paths: Paths) -> Iterator[Endpoint]:
     """Give the registry's address on this machine with leave to enter, where it asks for credentials."""
-    with _credentials(wanted, paths) as credentials:
-        yield endpoint(wanted, paths, credentials)
+    if not wanted.auth:
+        yield endpoint(wanted, paths)
+        return
+    with users.temporary(paths.htpasswd, PROOF_USER) as credentials:
+        yield _live(endpoint(wanted, paths, credentials))
 
 
 @contextlib.contextmanager
-def _credentials(wanted: Deployment, paths: Paths) -> Iterator[Credentials | None]:
-    if not wanted.auth:
-        yield None
-        return
-    with users.temporary(paths.htpasswd, PROOF_USER) as credentials:
-        _wait_until_live(endpoint(wanted, paths, credentials))
-        yield credentials
+def entered_as_owner(wanted: Deployment, paths: Paths) -> Iterator[Endpoint]:
+    """As ``entered``, for several commands at once: each has the first name that no other has.
+
+    Raises:
+        UsersUnreadable, MalformedFile, Locked, CannotWrite: this user does not own the registry, or not now.
+    """
+    with contextlib.ExitStack() as stack:
+        for number in range(1, _OWNERS + 1):
+            try:
+                turn = users.temporary(paths.htpasswd, f"{OWNER_USER}-{number}", turn=0)
+                credentials = stack.enter_context(turn)
+                break
+            except Locked:
+                if number == _OWNERS:
+                    raise
+        yield _live(endpoint(wanted, paths, credentials))
+
+
+def _live(where: Endpoint) -> Endpoint:
+    """Wait until the registry has read the changed htpasswd."""
+    _wait_until_live(where)
+    return where
 
 
 def _wait_until_live(where: Endpoint) -> None:

@@ -36,6 +36,11 @@ def is_repository(text: str) -> bool:
     return len(text) <= MAX_REPOSITORY and _REPOSITORY.fullmatch(text) is not None
 
 
+def is_registry(text: str) -> bool:
+    """Tell whether ``text`` is ``host[:port]``, an IPv6 address in brackets."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
 def is_tag(text: str) -> bool:
     """Tell whether ``text`` is a tag, such as ``1.0``."""
     return _TAG.fullmatch(text) is not None
@@ -98,7 +103,7 @@ class Reference:
         registry = None
         if slash and (head == "localhost" or any(mark in head for mark in ".:[")):
             registry, rest = head, tail
-            if not _DOMAIN.fullmatch(registry):
+            if not is_registry(registry):
                 raise BadReference(f"bad registry {registry!r} in {text!r}")
         repository, colon, tag = rest.partition(":")
         if not is_repository(repository):

@@ -198,16 +198,17 @@ def remove(path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WA
 
 
 @contextmanager
-def temporary(path: Path, name: str) -> Iterator[Credentials]:
+def temporary(path: Path, name: str, *, turn: float = _TURN) -> Iterator[Credentials]:
     """Have a user with a random password for the block; a line that a killed process left is replaced.
 
-    Two such blocks at once wait for each other, or the first would end the second's user.
+    Two such blocks of one name at once wait for each other, ``turn`` seconds at most, or the first would end
+    the second's user.
 
     Raises:
         UsersUnreadable, MalformedFile, Locked, CannotWrite: nothing was changed.
     """
     credentials = Credentials(name, generate_password())
-    with locked(path.with_name(f".{path.name}.temporary.lock"), timeout=_TURN):
+    with locked(path.with_name(f".{path.name}.{name}.lock"), timeout=turn):
         with _editing(path) as before:
             _write(path, before.with_user(name, hash_password(credentials.password, Cost.FAST)))
         try:

@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING
 import typer
 
 from regsetup import __version__
-from regsetup.cli import cert, check, doctor, gc, render, serve, status, teardown, trust, up, users, verify
+from regsetup.cli import (
+    cert,
+    check,
+    doctor,
+    exists,
+    gc,
+    render,
+    serve,
+    status,
+    teardown,
+    trust,
+    up,
+    users,
+    verify,
+)
 from regsetup.errors import RegsetupError, UsageError
 
 # Click's own classes, by way of what Typer exports: newer versions of Typer bring Click along inside.
@@ -67,7 +81,7 @@ def build(command: str | None) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(root)
-    for family in (up, users, status, check, verify, gc, doctor, trust, cert, serve, teardown):
+    for family in (up, users, status, check, exists, verify, gc, doctor, trust, cert, serve, teardown):
         family.register(app)
     groups = [one.typer_instance for one in app.registered_groups if one.name != command]
     infos = [one for one in app.registered_commands if one.name != command]

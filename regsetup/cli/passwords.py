@@ -78,6 +78,21 @@ class Source:
                 taken[user] = Password(check_password(secret), Cost.STANDARD, generated=False)
         return taken
 
+    def known(self, user: str) -> Secret:
+        """Return the password that a user has already: read, or on a terminal asked for once.
+
+        Raises:
+            PasswordMissing, PasswordFileUnreadable.
+        """
+        lines = self._lines()
+        if lines is None and sys.stdin.isatty():
+            import getpass
+
+            return Secret(getpass.getpass(f"Password for {user}: "))
+        if not lines:
+            raise PasswordMissing(str(self.file) if self.file else "--password-stdin", user)
+        return Secret(lines[0])
+
     @property
     def generates(self) -> bool:
         """Whether passwords are made up, not asked for."""

@@ -1,7 +1,8 @@
 """Answers to ``WWW-Authenticate``: Basic (RFC 7617) and the registry's Bearer tokens.
 
 Distribution's "Token Authentication Specification": the challenge names realm, service and scope; the realm
-gives a token for them; tokens are remembered until shortly before they end.
+gives a token for them; tokens are remembered until shortly before they end. An identity token is exchanged by
+POST ("Docker Registry v2 authentication using OAuth2").
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from regsetup.auth.challenge import parse_challenges
-from regsetup.client.endpoint import is_loopback, origin
+from regsetup.client.endpoint import IDENTITY, is_loopback, origin
 from regsetup.client.errors import UnexpectedAnswer
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
     from regsetup.client.endpoint import Credentials, Endpoint
 
-    Fetch = Callable[[str, Mapping[str, str]], bytes]
+    Fetch = Callable[[str, Mapping[str, str], bytes | None], bytes]
 
 _LIFE = 60  # seconds; a token without expires_in lives this long (token specification)
 _EARLY = 5  # seconds; a token is not used in its last moments
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _REPOSITORY = re.compile(r"/v2/(.+)/(?:blobs|manifests|tags|referrers)/")
 
 
@@ -69,7 +71,7 @@ class Authenticator:
                 token = self._token(challenge.parameters)
                 self._tokens[_purpose(method, url)] = token
                 return f"Bearer {token.value}"
-            if challenge.scheme == "basic" and self._endpoint.credentials:
+            if challenge.scheme == "basic" and self._endpoint.credentials and not self._has_identity:
                 self._basic = basic(self._endpoint.credentials)
                 return None if tried == self._basic else self._basic
         return None
@@ -79,10 +81,25 @@ class Authenticator:
         realm = parameters.get("realm", "")
         self._check_realm(realm)
         query = [(key, parameters[key]) for key in ("service",) if key in parameters]
-        query += [("scope", scope) for scope in parameters.get("scope", "").split()]
-        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}" if query else realm
-        headers = {"Authorization": basic(self._endpoint.credentials)} if self._endpoint.credentials else {}
-        body = self._fetch(url, headers)
+        scopes = parameters.get("scope", "").split()
+        credentials = self._endpoint.credentials
+        if credentials and self._has_identity:
+            form = [*query, ("scope", " ".join(scopes)), ("grant_type", "refresh_token")]
+            form += [("client_id", "regsetup"), ("refresh_token", credentials.password.reveal())]
+            body = self._fetch(realm, _FORM, urlencode(form).encode())
+        else:
+            query += [("scope", scope) for scope in scopes]
+            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}" if query else realm
+            body = self._fetch(url, {"Authorization": basic(credentials)} if credentials else {}, None)
+        return self._read(realm, body)
+
+    @property
+    def _has_identity(self) -> bool:
+        credentials = self._endpoint.credentials
+        return credentials is not None and credentials.user == IDENTITY
+
+    def _read(self, realm: str, body: bytes) -> _Token:
+        """Read what the token service answered."""
         try:
             answer = json.loads(body)
             value = str(answer.get("token") or answer["access_token"])

@@ -95,11 +95,14 @@ class Connections:
         )
 
     def _tls(self) -> ssl.SSLContext:
-        """Trust the given authorities and no other, or the system's."""
+        """Trust the given authorities and no other, or the system's, and those that come besides."""
+        path = self._endpoint.ca
         try:
-            context = ssl.create_default_context(cafile=self._endpoint.ca)
+            context = ssl.create_default_context(cafile=path)
+            for path in self._endpoint.also:
+                context.load_verify_locations(path)
         except OSError as error:
-            raise BadAuthority(str(self._endpoint.ca), error.strerror or str(error)) from error
+            raise BadAuthority(str(path), error.strerror or str(error)) from error
         # Python 3.13 refuses CAs without an authority key identifier, which Go's clients accept: same on all.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Origin = tuple[str, str, int]
 """Scheme, host and port: what has to be equal before a password is sent (RFC 6454)."""
 
+IDENTITY = "<token>"
+"""The user in whose place an identity token stands (docker-credential-helpers, "Development")."""
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -33,7 +36,7 @@ class BadEndpoint(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user and the password that proves it."""
+    """A user and the password that proves it; of the user ``<token>`` it is an identity token."""
 
     user: str
     password: Secret
@@ -46,6 +49,7 @@ class Endpoint:
     Attributes:
         url: scheme, host and port; no path.
         ca: a PEM file of the authorities to trust instead of the system's.
+        also: PEM files of authorities to trust besides those.
         certified_name: the name that the certificate is checked for, where it is not the one in ``url``:
             a registry asked on its loopback address has a certificate for the name that clients use.
         credentials: None asks as nobody.
@@ -58,6 +62,7 @@ class Endpoint:
     ca: Path | None = None
     credentials: Credentials | None = None
     certified_name: str | None = None
+    also: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is no bare address."""

@@ -99,7 +99,7 @@ class Unauthorized(RegistryError):
 
     def __init__(self, address: str, user: str | None, said: str) -> None:
         if user is None:
-            message, fix = f"{address} wants a login", f"docker login {address}, or regsetup adduser NAME"
+            message, fix = f"{address} wants a login", f"regsetup login {address}, or regsetup adduser NAME"
         else:
             message, fix = f"{address} refuses {user!r} with this password", f"regsetup passwd {user}"
         super().__init__(message, cause=said or "it answered 401", fix=fix)

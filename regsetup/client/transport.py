@@ -213,9 +213,9 @@ class Transport:
                 raise AnswerCut(self.endpoint.address, f"not complete after {self._timeout:g} s")
         return Answer(response.status, response.headers, bytes(body))
 
-    def _fetch_token(self, url: str, headers: Mapping[str, str]) -> bytes:
-        """Ask a token service once, without following it anywhere."""
-        ask = Ask("GET", url, headers)
+    def _fetch_token(self, url: str, headers: Mapping[str, str], form: bytes | None) -> bytes:
+        """Ask a token service once, without following it anywhere; a ``form`` is posted."""
+        ask = Ask("GET" if form is None else "POST", url, headers, form)
         response = self._exchange(ask, url, None)
         try:
             with explained(url):

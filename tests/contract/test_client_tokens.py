@@ -192,3 +192,38 @@ def test_an_unknown_scheme_is_unauthorized() -> None:
     ):
         client.get_manifest("a", "1")
     assert all("authorization" not in request.headers for request in registry.requests)
+
+
+def test_an_identity_token_is_posted_in_exchange_for_an_access_token() -> None:
+    identity = Credentials("<token>", Secret("long&lived"))
+
+    def serve(request: Request) -> bytes:
+        if request.path == "/token":
+            return reply_json({"access_token": "short", "expires_in": 300})
+        if request.headers.get("authorization") == "Bearer short":
+            return reply(200, CONTENT)
+        realm = f'Bearer realm="{made.url}/token",service="s",scope="repository:a:pull"'
+        return reply(401, WWW_Authenticate=realm)
+
+    with Liar(serve) as made, RegistryClient(Endpoint(made.url, credentials=identity)) as client:
+        assert b"".join(client.get_blob("a", DIGEST)) == CONTENT
+    (asked,) = [request for request in made.requests if request.path == "/token"]
+    assert (asked.method, asked.headers.get("authorization")) == ("POST", None)
+    assert parse_qs(asked.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": ["long&lived"],
+        "client_id": ["regsetup"],
+        "service": ["s"],
+        "scope": ["repository:a:pull"],
+    }
+
+
+def test_an_identity_token_is_no_password_for_basic() -> None:
+    identity = Credentials("<token>", Secret("long-lived"))
+    with (
+        Liar(lambda _: reply(401, WWW_Authenticate='Basic realm="r"')) as made,
+        RegistryClient(Endpoint(made.url, credentials=identity)) as client,
+        pytest.raises(Unauthorized),
+    ):
+        list(client.get_blob("a", DIGEST))
+    assert [request.headers.get("authorization") for request in made.requests] == [None]

@@ -78,7 +78,8 @@ def test_a_password_goes_to_https_or_as_openly_as_the_registry_is_asked(
 ) -> None:
     asked: list[str] = []
 
-    def fetch(url: str, headers: object) -> bytes:
+    def fetch(url: str, headers: object, form: bytes | None) -> bytes:
+        assert form is None
         asked.append(url)
         return b'{"token": "x"}'
 

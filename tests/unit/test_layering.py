@@ -18,11 +18,11 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "manifest", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset({"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"})
-    | {"image"},
+    | {"credentials", "image"},
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
     frozenset({"apply", "collect", "deploy", "doctor", "inventory", "steps", "verify"})
-    | {"probe", "prove", "smoke", "status", "teardown", "transfer"},
+    | {"probe", "prove", "remote", "smoke", "status", "teardown", "transfer"},
     frozenset({"cli"}),
 )
 REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "reference", "secret", "auth"})

@@ -1,0 +1,167 @@
+"""The options that lead to a registry, and the way there: shared by all commands that talk to one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from regsetup.cli import options, render
+from regsetup.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from regsetup.client import Credentials, RegistryClient
+    from regsetup.reference import Reference
+    from regsetup.remote import Place
+
+P = ParamSpec("P")
+
+Registry = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="HOST:PORT",
+        help="Ask this registry, host:port or URL (default: the one in the reference, else this machine's).",
+    ),
+]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="Speak plain HTTP with it.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="Trust the authorities in this PEM file, and no others."),
+]
+User = Annotated[
+    str | None,
+    typer.Option("--user", "-u", metavar="USER", help="Enter as this user (default: as docker does)."),
+]
+
+Ref = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="An image: NAME, NAME:TAG or NAME@DIGEST, with HOST:PORT/ in front for another registry.",
+    ),
+]
+
+
+class UserMissing(UsageError):
+    """A password was given, and no user."""
+
+    code = "user-missing"
+
+    def __init__(self) -> None:
+        super().__init__("a password is given, but nobody's", fix="name the user: --user USER")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A registry that can be asked, and what it is."""
+
+    client: RegistryClient
+    place: Place
+
+    def repository(self, reference: Reference) -> str:
+        """Return the name of the reference's repository there."""
+        return self.place.repository(reference.repository)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What the options of ``reaching`` say."""
+
+    registry: str | None
+    plain_http: bool
+    ca: Path | None
+    user: str | None
+    password_stdin: bool
+    password_file: Path | None
+    name: str
+
+    @contextlib.contextmanager
+    def to(self, reference: Reference | None = None) -> Iterator[Reached]:
+        """Give the registry that the reference leads to, or without one that of the options.
+
+        Raises:
+            RegsetupError: no such registry, or no way into it.
+        """
+        from regsetup import remote
+        from regsetup.client import RegistryClient
+
+        given, place = self.credentials(), self.place(reference)
+        ask = prompt if sys.stdin.isatty() and not render.style.json else None
+        within = place.repository(reference.repository) if reference else ""
+        with remote.entered(place, given, ask, within) as where, RegistryClient(where) as client:
+            yield Reached(client, place)
+
+    def place(self, reference: Reference | None = None) -> Place:
+        """Return where the reference leads."""
+        from regsetup import remote
+
+        wish = remote.Wish(self.registry, self.name, self.plain_http, self.ca)
+        return remote.find(
+            wish, options.find_paths(self.name).home, reference.registry if reference else None
+        )
+
+    def credentials(self) -> Credentials | None:
+        """Return what ``--user`` says, with a password read or asked for; None without it."""
+        from regsetup.cli.passwords import Source
+        from regsetup.client import Credentials
+
+        source = Source(self.password_stdin, self.password_file)
+        if self.user is None:
+            if source.stdin or source.file:
+                raise UserMissing
+            return None
+        return Credentials(self.user, source.known(self.user))
+
+
+def _shared(
+    registry: Registry = None,
+    plain_http: PlainHttp = False,
+    ca: CaFile = None,
+    user: User = None,
+    password_stdin: options.PasswordStdin = False,
+    password_file: options.PasswordFile = None,
+    name: options.Name = "registry",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """What ``reaching`` adds to a command."""
+
+
+def reaching(function: Callable[Concatenate[Way, P], render.Outcome]) -> Callable[..., render.Outcome]:
+    """Give a command the options that lead to a registry; its first parameter is the ``Way`` they make.
+
+    They follow the command's own, with ``--name``, ``--json`` and ``-q``.
+    """
+    shared = inspect.signature(_shared, eval_str=True).parameters
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> render.Outcome:
+        way = {key: kwargs.pop(key) for key in shared}
+        del way["as_json"], way["quiet"]
+        return function(Way(**way), *args, **kwargs)
+
+    parameters = [*own, *shared.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def prompt(address: str) -> Credentials | None:
+    """Ask a person who they are; nothing typed means nobody."""
+    import getpass
+
+    from regsetup.client import Credentials
+    from regsetup.secret import Secret
+
+    user = typer.prompt(f"User for {address}", default="", show_default=False, err=True)
+    return Credentials(user, Secret(getpass.getpass(f"Password for {user}: "))) if user else None
