@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from regsetup import settings, storage, trust_here, users
 from regsetup import state as states
 from regsetup.backends.container import config_text
-from regsetup.backends.engine import DEFAULT_ENGINE
+from regsetup.backends.engine import of_this_shell
 from regsetup.certify import why_install
 from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
 from regsetup.host import ports
@@ -131,12 +132,12 @@ class _Trust:
 def _trust(
     wanted: Deployment, choice: Choice, paths: Paths, confirm: Confirm, *, new_certificate: bool
 ) -> _Trust:
-    addresses = trust_here.addresses(wanted)
+    addresses = trust_here.told(wanted)
     state = states.read(paths.state)
     stale = tuple(one for one in state.of(Kind.TRUST) if one not in addresses) if state else ()
-    if not addresses and not stale:
+    if not addresses and not stale and wanted.mirror_of is None:
         return _Trust()
-    engine = choice.engine.address if choice.engine else DEFAULT_ENGINE
+    engine = choice.engine.address if choice.engine else of_this_shell(os.environ)
     clients = trust_here.clients(engine, wanted, confirm)
     wishes = trust_here.wishes(clients, wanted, paths, new_certificate=new_certificate)
     return _Trust(clients, wishes, stale)

@@ -6,6 +6,7 @@ same registry back.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from regsetup import state as states
 from regsetup import storage
 from regsetup.backends.choice import Choice, reopen
-from regsetup.backends.engine import DEFAULT_ENGINE
+from regsetup.backends.engine import of_this_shell
 from regsetup.certify import certificate_files
 from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
@@ -141,7 +142,7 @@ def _untell(removal: Removal, paths: Paths) -> list[str]:
         return []
     wanted = remembered(paths)
     ours = {str(Listen(host, wanted.port)) for host in wanted.hosts} | set(removal.state.of(Kind.TRUST))
-    known = clients(removal.state.engine or DEFAULT_ENGINE, wanted, no_restart)
+    known = clients(removal.state.engine or of_this_shell(os.environ), wanted, no_restart)
     return [note for address in sorted(told & ours) for note in forget(known, address, paths.home)]
 
 

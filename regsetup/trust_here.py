@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from regsetup.deployment import Listen, Tls, Trust, is_loopback
 from regsetup.errors import RegsetupError
@@ -19,6 +20,7 @@ from regsetup.host.files import write_atomic
 from regsetup.host.reload import Control
 from regsetup.trust.base import Registry, Touched
 from regsetup.trust.clients import every
+from regsetup.trust.docker import DockerMirror
 from regsetup.trust.install import remove
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
     Confirm = Callable[[Sequence[str]], bool]
 
-BY_UP = ("docker", "podman")  # what `up` tells by itself; the others on request, by `trust install --for`
+BY_UP = ("docker", "docker-mirror", "podman")  # told by `up` itself; others on request: `trust install --for`
 BY_HAND = "sudo regsetup trust install"
+HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})  # the hosts of Docker Hub's API
 VERSION = 1
 
 
@@ -127,12 +130,27 @@ def no_restart(_stopped: Sequence[str]) -> bool:
 
 
 def addresses(wanted: Deployment) -> tuple[str, ...]:
-    """Return every ``host:port`` that clients are to trust; none on loopback or with a public CA."""
+    """Return every ``host:port`` that clients must be told to trust; none on loopback or with a public CA."""
     if wanted.trust is Trust.NONE or is_loopback(wanted.bind):
         return ()
     if wanted.tls is Tls.OWN and wanted.trust is not Trust.INSECURE:
         return ()
     return tuple(str(Listen(host, wanted.port)) for host in wanted.hosts)
+
+
+def why_no_mirror(wanted: Deployment) -> str | None:
+    """Return why engines can't use this pull-through cache as a mirror; None if they can, or it is none."""
+    if wanted.mirror_of is None:
+        return None
+    if urlsplit(wanted.mirror_of).hostname not in HUB:
+        return f"engines take mirrors of Docker Hub only: docker pull {wanted.address}/IMAGE asks this cache"
+    return "engines send a mirror no password: up --no-auth makes it one" if wanted.auth else None
+
+
+def told(wanted: Deployment) -> tuple[str, ...]:
+    """Return every ``host:port`` that clients are told of: to trust it, or to use it as a mirror."""
+    mirror = wanted.mirror_of is not None and wanted.trust is not Trust.NONE and not why_no_mirror(wanted)
+    return tuple(dict.fromkeys((*addresses(wanted), *((wanted.address,) if mirror else ()))))
 
 
 def registry(wanted: Deployment, paths: Paths, address: str) -> Registry:
@@ -141,8 +159,20 @@ def registry(wanted: Deployment, paths: Paths, address: str) -> Registry:
     Raises:
         FileNotFoundError: the CA is not made yet.
     """
-    plain = wanted.tls is Tls.OFF or wanted.trust is Trust.INSECURE
-    return Registry(address, None if plain else (paths.certs / "ca.crt").read_bytes())
+    bare = _without_ca(wanted, address)
+    if bare.known or wanted.tls is Tls.OFF or wanted.trust is Trust.INSECURE:
+        return bare
+    return replace(bare, ca=(paths.certs / "ca.crt").read_bytes())
+
+
+def _without_ca(wanted: Deployment, address: str) -> Registry:
+    mirror = wanted.mirror_of is not None and why_no_mirror(wanted) is None and address == wanted.address
+    return Registry(
+        address,
+        None,
+        mirror=f"{wanted.scheme}://{address}" if mirror else None,
+        known=address not in addresses(wanted),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +196,23 @@ def wishes(
     found = []
     for client in known:
         if client.name in BY_UP and client.detect():
-            found += [_wish(client, wanted, paths, one, new_certificate) for one in addresses(wanted)]
-    return tuple(found)
+            found += [_wish(client, wanted, paths, one, new_certificate) for one in told(wanted)]
+    refused = why_no_mirror(wanted)
+    mirror = (Wish(DockerMirror.name, wanted.address, needed=False, reason=refused),) if refused else ()
+    return (*(one for one in found if one is not None), *mirror)
 
 
-def _wish(client: Client, wanted: Deployment, paths: Paths, address: str, new_certificate: bool) -> Wish:
-    if new_certificate and wanted.trust is not Trust.INSECURE:
+def _wish(
+    client: Client, wanted: Deployment, paths: Paths, address: str, new_certificate: bool
+) -> Wish | None:
+    bare = _without_ca(wanted, address)
+    if not client.concerned(bare):
+        ours = [one for one in TrustFile(paths.home).entries() if one.address == address]
+        gone = any(one.client == client.name for one in ours)
+        return Wish(client.name, address, needed=True, reason="not its any more") if gone else None
+    if new_certificate and client.needs_ca and wanted.trust is not Trust.INSECURE:
         return Wish(client.name, address, needed=True, reason="its CA is new")
-    plan = client.plan(registry(wanted, paths, address))
+    plan = client.plan(registry(wanted, paths, address) if client.needs_ca else bare)
     if not plan.needed:
         return Wish(client.name, address, needed=False, reason=plan.reason or "told already")
     closed = [edit.path for edit in plan.needed if not _writable(edit.path)]

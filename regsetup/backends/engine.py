@@ -112,6 +112,14 @@ def find_address(environ: Mapping[str, str]) -> tuple[str, Any]:
     return address or DEFAULT_ENGINE, tls
 
 
+def of_this_shell(environ: Mapping[str, str]) -> str:
+    """Return the address of the engine that people here use; the default one if their context is broken."""
+    try:
+        return find_address(environ)[0]
+    except context.BadContext:
+        return DEFAULT_ENGINE
+
+
 def connect(address: str | None = None) -> Engine:
     """Connect to the engine at ``address``, or to the one that environment and contexts name.
 

@@ -107,7 +107,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         shown = f", password {added['password']} (shown once)" if "password" in added else ""
         lines.append(f"  user      {added['name']}{shown}")
     user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
-    lines += [f"  note      {note}" for note in choice.runtime.notes]
+    lines += [f"  note      {note}" for note in (*choice.runtime.notes, *_no_mirror(wanted))]
     return [
         *lines,
         *_elsewhere(wanted),
@@ -115,6 +115,14 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         "Next:",
         *(f"  {command}" for command in _commands(wanted, user)),
     ]
+
+
+def _no_mirror(wanted: Deployment) -> list[str]:
+    """Say why the engine does not ask this cache by itself."""
+    from regsetup.trust_here import why_no_mirror
+
+    reason = why_no_mirror(wanted)
+    return [reason] if reason else []
 
 
 def _elsewhere(wanted: Deployment) -> list[str]:
@@ -132,7 +140,10 @@ def _commands(wanted: Deployment, user: str | None) -> list[str]:
     import shutil
 
     if wanted.mirror_of:
-        return [f"docker pull {wanted.address}/IMAGE"]
+        from regsetup.trust_here import told, why_no_mirror
+
+        first = why_no_mirror(wanted) is None and wanted.address in told(wanted)
+        return [f"docker pull {'' if first else f'{wanted.address}/'}IMAGE"]
     client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
     plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
     login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []

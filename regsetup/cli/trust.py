@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from regsetup.deployment import Deployment, Paths
     from regsetup.trust.base import Client, Registry
+    from regsetup.trust.install import Done
 
 Host = Annotated[
     str | None,
@@ -25,12 +27,16 @@ Host = Annotated[
 ]
 Ca = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="The CA of that registry, PEM.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="It speaks plain HTTP.")]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="It is a cache of Docker Hub, that the engine is to ask first.")
+]
 For = Annotated[
     list[str] | None,
     typer.Option(
         "--for",
         metavar="CLIENT",
-        help="docker, podman, containerd, buildkit, k3s, system or all; repeatable (default: those here).",
+        help="docker, docker-mirror, podman, containerd, buildkit, k3s, system or all;"
+        " repeatable (default: those here).",
     ),
 ]
 Daemon = Annotated[
@@ -68,6 +74,19 @@ class HowToTrust(UsageError):
         )
 
 
+class NoMirror(UsageError):
+    """``--mirror`` for a registry that engines can't use as one."""
+
+    code = "no-mirror"
+
+    def __init__(self, name: str, reason: str | None) -> None:
+        super().__init__(
+            f"{name} can't be a mirror of an engine",
+            cause=reason or "it is no pull-through cache",
+            fix="regsetup up --mirror-of https://registry-1.docker.io --no-auth",
+        )
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     family = typer.Typer(help="Make the clients of this machine trust the registry.", no_args_is_help=True)
@@ -81,6 +100,7 @@ def install(
     host: Host = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    mirror: Mirror = False,
     clients: For = None,
     daemon: Daemon = "auto",
     daemon_json: DaemonJson = None,
@@ -90,31 +110,19 @@ def install(
 ) -> render.Outcome:
     """Give the clients of this machine the registry's CA, or leave to use plain HTTP.
 
+    Of a cache of Docker Hub the engine is told, too, that it is a mirror.
     Every file is noted before it is changed, so that remove gives it back as it was.
     """
     from regsetup.trust import install as work
     from regsetup.trust_here import TrustFile
 
     paths = options.find_paths(name)
-    told = _registries(paths, host, ca, insecure=insecure)
+    told = _registries(paths, host, ca, insecure=insecure, mirror=mirror)
     with _locked(paths):
         chosen = _clients(paths, clients, daemon, daemon_json, certs_d)
-        done = [(work.install(one, each, TrustFile(paths.home)), each) for one in chosen for each in told]
-    data = [
-        {"client": one.client, "address": each.address, "files": [str(path) for path in one.paths],
-         "reason": one.reason, "to_do": list(one.notes)}
-        for one, each in done
-    ]  # fmt: skip
-    lines = [
-        line
-        for one, each in done
-        for line in (
-            f"{one.client:<11}{each.address}  {one.reason}",
-            *(f"  wrote     {path}" for path in one.paths),
-            *(f"  to do     {note}" for note in one.notes),
-        )
-    ]
-    return render.Outcome({"clients": data}, tuple(lines), changed=any(one.paths for one, _ in done))
+        ledger = TrustFile(paths.home)
+        done = [(each, work.install(one, each, ledger)) for one, each in _pairs(chosen, told)]
+    return _done([(each.address, one) for each, one in done], "wrote")
 
 
 def remove(
@@ -128,7 +136,6 @@ def remove(
     quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Take back what trust install, or up, told the clients of this machine."""
-    from regsetup.trust import clients as known
     from regsetup.trust import install as work
     from regsetup.trust_here import TrustFile
 
@@ -136,20 +143,30 @@ def remove(
     addresses = [host] if host else _addresses(paths)
     with _locked(paths):
         ledger = TrustFile(paths.home)
-        chosen = _clients(paths, clients or [known.ALL], daemon, daemon_json, certs_d, installed=False)
-        done = [work.remove(one, address, ledger) for one in chosen for address in addresses]
-    touched = [one for one in done if one.paths]
+        chosen = _clients(paths, clients, daemon, daemon_json, certs_d, installed=False)
+        done = [(address, work.remove(one, address, ledger)) for one in chosen for address in addresses]
+    touched = [(address, one) for address, one in done if one.paths]
+    outcome = _done(touched, "gave back")
+    return outcome if touched else replace(outcome, lines=("nothing to do: no client was told of it",))
+
+
+def _done(done: Sequence[tuple[str, Done]], verb: str) -> render.Outcome:
+    """Say what was done to which client, for which address."""
+    data = [
+        {"client": one.client, "address": address, "files": [str(path) for path in one.paths],
+         "reason": one.reason, "to_do": list(one.notes)}
+        for address, one in done
+    ]  # fmt: skip
     lines = [
         line
-        for one in touched
+        for address, one in done
         for line in (
-            *(f"{one.client:<11}gave back {path}" for path in one.paths),
-            *(f"  to do     {note}" for note in one.notes),
+            f"{one.client:<15}{address}  {one.reason}",
+            *(f"  {verb:<10}{path}" for path in one.paths),
+            *(f"  {'to do':<10}{note}" for note in one.notes),
         )
     ]
-    data = [{"client": one.client, "files": [str(path) for path in one.paths]} for one in touched]
-    nothing = () if lines else ("nothing to do: no client was told of it",)
-    return render.Outcome({"clients": data}, (*lines, *nothing), changed=bool(touched))
+    return render.Outcome({"clients": data}, tuple(lines), changed=any(one.paths for _, one in done))
 
 
 def status(
@@ -157,6 +174,7 @@ def status(
     host: Host = None,
     ca: Ca = None,
     insecure: Insecure = False,
+    mirror: Mirror = False,
     clients: For = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -167,9 +185,9 @@ def status(
     from regsetup.trust import install as work
 
     paths = options.find_paths(name)
-    told = _registries(paths, host, ca, insecure=insecure)
+    told = _registries(paths, host, ca, insecure=insecure, mirror=mirror)
     chosen = _clients(paths, clients, "auto", None, None)
-    found = [(work.status(one, each), each) for one in chosen for each in told]
+    found = [(work.status(one, each), each) for one, each in _pairs(chosen, told)]
     table = Table("client", "registry", "", "", box=None, pad_edge=False)
     for one, each in found:
         table.add_row(one.client, each.address, one.state.value, one.detail)
@@ -182,7 +200,11 @@ def status(
 
 
 def export(
-    name: options.Name = "registry", host: Host = None, ca: Ca = None, insecure: Insecure = False
+    name: options.Name = "registry",
+    host: Host = None,
+    ca: Ca = None,
+    insecure: Insecure = False,
+    mirror: Mirror = False,
 ) -> render.Outcome:
     """Print a shell script that does the same elsewhere: regsetup trust export | ssh HOST sudo sh."""
     import sys
@@ -190,35 +212,45 @@ def export(
 
     from regsetup.trust.export import script
 
-    told = _registries(options.find_paths(name), host, ca, insecure=insecure)
-    sys.stdout.write(script(told[0], datetime.now(UTC)))
+    told = _registries(options.find_paths(name), host, ca, insecure=insecure, mirror=mirror)
+    elsewhere = [each for each in told if not each.known]
+    if not elsewhere:
+        raise NeedsNoTrust(name)
+    sys.stdout.write(script(elsewhere, datetime.now(UTC)))
     return render.Outcome()
 
 
-def _registries(paths: Paths, host: str | None, ca: Path | None, *, insecure: bool) -> tuple[Registry, ...]:
+def _pairs(chosen: Sequence[Client], told: Sequence[Registry]) -> list[tuple[Client, Registry]]:
+    return [(client, each) for client in chosen for each in told if client.concerned(each)]
+
+
+def _registries(
+    paths: Paths, host: str | None, ca: Path | None, *, insecure: bool, mirror: bool
+) -> tuple[Registry, ...]:
     from regsetup import trust_here
     from regsetup.client import Endpoint
     from regsetup.trust.base import CannotRead, Registry
 
     if host is None:
         wanted = _asked_for(_wanted(paths))
-        addresses = trust_here.addresses(wanted)
+        if mirror and (wanted.mirror_of is None or trust_here.why_no_mirror(wanted)):
+            raise NoMirror(paths.name, trust_here.why_no_mirror(wanted))
+        addresses = trust_here.told(wanted)
         if not addresses:
             raise NeedsNoTrust(paths.name)
         return tuple(trust_here.registry(wanted, paths, address) for address in addresses)
     Endpoint(f"http://{host}")  # refuses what is no host:port
     if insecure is (ca is not None):
         raise HowToTrust(host)
+    url = f"{'https' if ca else 'http'}://{host}" if mirror else None
     try:
-        return (Registry(host, ca.read_bytes() if ca else None),)
+        return (Registry(host, ca.read_bytes() if ca else None, mirror=url),)
     except OSError as error:
         raise CannotRead(ca or Path(), error) from error
 
 
 def _asked_for(wanted: Deployment) -> Deployment:
     """``up --trust none`` tells nobody by itself; who types ``trust install`` or ``export`` means it."""
-    from dataclasses import replace
-
     from regsetup.deployment import Trust
 
     return replace(wanted, trust=Trust.AUTO) if wanted.trust is Trust.NONE else wanted
@@ -227,11 +259,11 @@ def _asked_for(wanted: Deployment) -> Deployment:
 def _addresses(paths: Paths) -> tuple[str, ...]:
     """Return every address of the registry that a client may have been told."""
     from regsetup.state import Kind, read
-    from regsetup.trust_here import addresses
+    from regsetup.trust_here import told
 
     state = read(paths.state)
     before = state.of(Kind.TRUST) if state else ()
-    return tuple(dict.fromkeys((*addresses(_wanted(paths)), *before)))
+    return tuple(dict.fromkeys((*told(_asked_for(_wanted(paths))), *before)))
 
 
 def _wanted(paths: Paths) -> Deployment:
@@ -252,14 +284,12 @@ def _clients(
     *,
     installed: bool = True,
 ) -> tuple[Client, ...]:
-    """Return the clients that ``--for`` asks for, with the engine of this machine."""
-    from dataclasses import replace
-
+    """Return the clients that ``--for`` asks for, by default all, or all that are ``installed`` here."""
     from regsetup.backends.engine import find_address
     from regsetup.given import BadSetting
     from regsetup.settings import FIELDS, BadValue
     from regsetup.status import remembered
-    from regsetup.trust.clients import choose
+    from regsetup.trust.clients import ALL, choose
     from regsetup.trust_here import clients
 
     try:
@@ -275,7 +305,8 @@ def _clients(
     )
     engine, _ = find_address(os.environ)
     known = clients(engine, wanted, options.may_restart)
-    return choose(known, names or ()) if installed else known
+    every = not installed and ALL in (names or (ALL,))
+    return known if every else choose(known, names or ())
 
 
 def _locked(paths: Paths) -> Any:

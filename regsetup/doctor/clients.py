@@ -8,10 +8,11 @@ from regsetup.deployment import Tls, is_loopback
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.facts import Facts, Finding, Severity
 from regsetup.errors import RegsetupError
-from regsetup.host.daemon_json import INSECURE, decode, entries
+from regsetup.host.daemon_json import INSECURE, MIRRORS, decode, entries
 from regsetup.host.docker_info import host_of, is_listed
 from regsetup.host.engine import Manager
 from regsetup.host.reload import restart_command
+from regsetup.trust.docker import DockerMirror
 from regsetup.trust.install import State
 
 if TYPE_CHECKING:
@@ -34,20 +35,22 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
     if facts.engine is None or facts.daemon_json is None:
         return
     try:
-        listed = entries(decode(facts.daemon_json), INSECURE)
-        if listed:
-            facts.engine.check_flags(INSECURE)
+        lists = {key: entries(decode(facts.daemon_json), key) for key in (INSECURE, MIRRORS)}
+        for key in (key for key, found in lists.items() if found):
+            facts.engine.check_flags(key)
     except RegsetupError as error:
         yield Finding(error.code, Severity.ERROR, error.message, error.cause or "", error.fix or "")
         return
-    if any(not entry.strip() or entry != entry.strip() for entry in listed):
-        yield Finding(
-            "daemon-json-blank-entry",
-            Severity.ERROR,
-            f"{facts.engine.config} has an empty entry, or one with blanks, in {INSECURE}",
-            "dockerd does not start from it (moby#43051)",
-            f"take it out of {facts.engine.config}",
-        )
+    for key, found in lists.items():
+        if any(not entry.strip() or entry != entry.strip() for entry in found):
+            yield Finding(
+                "daemon-json-blank-entry",
+                Severity.ERROR,
+                f"{facts.engine.config} has an empty entry, or one with blanks, in {key}",
+                "dockerd does not start from it (moby#43051)",
+                f"take it out of {facts.engine.config}",
+            )
+    listed = lists[INSECURE]
     address = facts.wanted.address
     if address in listed and facts.info is not None and not is_listed(facts.info, address):
         yield Finding(
@@ -69,7 +72,15 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
 
 def _trust(facts: Facts) -> Iterator[Finding]:
     for client in facts.clients:
-        if client.state is State.DIFFERS:
+        if client.state is State.DIFFERS and client.client == DockerMirror.name:
+            yield Finding(
+                "mirror-missing",
+                Severity.WARNING,
+                f"the engine does not ask {facts.wanted.address} first for images of Docker Hub",
+                client.detail,
+                f"sudo regsetup trust install --for {client.client}",
+            )
+        elif client.state is State.DIFFERS:
             yield Finding(
                 "trust-missing",
                 Severity.WARNING,

@@ -91,13 +91,13 @@ def _owner(bind: str, port: int) -> str | None:
 
 def _statuses(wanted: Deployment, paths: Paths, clients: Iterable[Client]) -> Iterable[Status]:
     """Ask those who have been told, or should be; on loopback nobody needs to be."""
-    if wanted.address not in trust_here.addresses(wanted):
+    if wanted.address not in trust_here.told(wanted):
         return
     with suppress(RegsetupError, OSError):
         told = {entry.client for entry in trust_here.TrustFile(paths.home).entries()}
         registry = trust_here.registry(wanted, paths, wanted.address)
         for client in clients:
-            if client.name in told | set(trust_here.BY_UP):
+            if client.concerned(registry) and client.name in told | set(trust_here.BY_UP):
                 yield status(client, registry)
 
 

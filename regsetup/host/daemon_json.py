@@ -156,10 +156,17 @@ def withdraw(current: str, before: str | None, entry: Entry) -> Withdrawal:
     ours = add(before, entry)
     if current in (ours, remove(ours, entry)):
         return Withdrawal(emptied, before)
-    key_was_there = _has_content(before) and _member(_members(before), entry.key) is not None
-    if not key_was_there and not entries(emptied, entry.key):
+    if entries(emptied, entry.key):
+        return Withdrawal(emptied, emptied)
+    found = _member(_members(before), entry.key) if _has_content(before) else None
+    if found is None:
         return Withdrawal(emptied, without_key(emptied, entry.key))
-    return Withdrawal(emptied, emptied)
+    return Withdrawal(emptied, _as_null(emptied, entry.key) if found.value is None else emptied)
+
+
+def _as_null(text: str, key: str) -> str:
+    member = _member(_members(text), key)
+    return f"{text[: member.value_begin]}null{text[member.end :]}" if member else text
 
 
 def _has_content(text: str | None) -> bool:

@@ -10,6 +10,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from regsetup.host.daemon_json import MIRRORS, Entry
+
 Info = Mapping[str, Any]  # the SDK's decoded JSON
 
 
@@ -40,6 +42,18 @@ def is_listed(info: Info, address: str) -> bool:
 def mirrors(info: Info) -> tuple[str, ...]:
     """Return the registry mirrors in use, each with a slash at its end, as the engine writes them."""
     return tuple(_registries(info).get("Mirrors") or ())
+
+
+def follows(info: Info, entry: Entry) -> bool:
+    """Tell whether the engine does what an entry of daemon.json asks for, whoever told it to."""
+    return names(info, entry) if entry.key == MIRRORS else is_insecure(info, entry.value)
+
+
+def names(info: Info, entry: Entry) -> bool:
+    """Tell whether the engine has the entry itself, not only a network around its address."""
+    if entry.key == MIRRORS:
+        return f"{entry.value.rstrip('/')}/" in mirrors(info)
+    return is_listed(info, entry.value)
 
 
 def has_live_restore(info: Info) -> bool:

@@ -49,10 +49,19 @@ class CannotRead(RegsetupError):
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The registry to trust: ``host:port``, and the PEM of its CA, or None for plain HTTP."""
+    """The registry to trust.
+
+    Attributes:
+        address: ``host:port``.
+        ca: the PEM of its CA, or None for plain HTTP.
+        mirror: its URL if it is a cache of Docker Hub that engines are to ask first.
+        known: clients work with it as it is: it is on loopback, or its CA is everybody's.
+    """
 
     address: str
     ca: bytes | None
+    mirror: str | None = None
+    known: bool = False
 
     @property
     def slug(self) -> str:
@@ -183,6 +192,7 @@ class Client(ABC):
     """One program that pulls and pushes, with trust settings of its own."""
 
     name: ClassVar[str]
+    needs_ca: ClassVar[bool] = True
 
     @abstractmethod
     def detect(self) -> bool:
@@ -195,6 +205,14 @@ class Client(ABC):
         Raises:
             RegsetupError: a file can't be read as the client would, or something else stands in the way.
         """
+
+    def concerned(self, registry: Registry) -> bool:
+        """Tell whether it has anything to be told of ``registry``."""
+        return not registry.known
+
+    def outdated(self, touched: Touched, registry: Registry) -> bool:
+        """Tell whether an earlier edit is in the way of ``registry`` as it is now."""
+        return touched.tls != registry.tls
 
     def apply(self, edit: Edit) -> str | None:
         """Write one edit; returns what is left for a person to do."""

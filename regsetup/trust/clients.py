@@ -8,7 +8,7 @@ from regsetup.errors import UsageError
 from regsetup.trust import buildkit, podman, system
 from regsetup.trust.buildkit import Buildkit
 from regsetup.trust.containerd import Containerd
-from regsetup.trust.docker import Docker
+from regsetup.trust.docker import Docker, DockerMirror
 from regsetup.trust.k3s import K3s
 from regsetup.trust.podman import Podman
 from regsetup.trust.system import System
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from regsetup.host.reload import Control
     from regsetup.trust.base import Client
 
-NAMES = ("docker", "podman", "containerd", "buildkit", "k3s", "system")
+NAMES = ("docker", "docker-mirror", "podman", "containerd", "buildkit", "k3s", "system")
 ALL = "all"
 
 
@@ -37,6 +37,7 @@ def every(control: Control, home: Path) -> tuple[Client, ...]:
     """Return all clients, with the directories of this user."""
     return (
         Docker(control),
+        DockerMirror(control),
         Podman(podman.directory_of(home)),
         Containerd(),
         Buildkit(buildkit.directory_of(home)),

@@ -12,24 +12,35 @@ from regsetup.trust.containerd import ETC, hosts_toml
 from regsetup.trust.podman import drop_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from regsetup.trust.base import Registry
 
 
-def script(registry: Registry, now: datetime) -> str:
-    """Return the script; it needs nothing but sh, and python3 or jq where it must edit daemon.json."""
-    ca = ETC / "certs.d" / registry.address / "ca.crt"
+def script(registries: Sequence[Registry], now: datetime) -> str:
+    """Return the script; it needs nothing but sh, and python3 or jq where it must edit daemon.json.
+
+    Args:
+        registries: the addresses of one registry; they have its CA, or plain HTTP, in common.
+    """
+    first = registries[0]
     return render(
         "trust.sh.j2",
         {
-            "address": registry.address,
-            "quoted_address": shlex.quote(registry.address),
-            "quoted_slug": shlex.quote(registry.slug),
-            "scheme": "https" if registry.tls else "http",
-            "ca": _ended((registry.ca or b"").decode()),
-            "hosts_toml": hosts_toml(registry, Path(ca)),
-            "drop_in": drop_in(registry.address),
+            "addresses": " ".join(one.address for one in registries),
+            "registries": [
+                {
+                    "pattern": shlex.quote(one.address),
+                    "slug": shlex.quote(one.slug),
+                    "mirror": shlex.quote(one.mirror or ""),
+                    "hosts_toml": hosts_toml(one, Path(ETC / "certs.d" / one.address / "ca.crt")),
+                    "drop_in": drop_in(one.address),
+                }
+                for one in registries
+            ],
+            "scheme": "https" if first.tls else "http",
+            "ca": _ended((first.ca or b"").decode()),
             "version": __version__,
             "date": f"{now:%Y-%m-%d}",
         },

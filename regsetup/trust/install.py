@@ -51,14 +51,13 @@ class Done:
 def install(client: Client, registry: Registry, ledger: Ledger) -> Done:
     """Make ``client`` trust ``registry``; each file is in the ledger before it is written.
 
-    What an earlier install did for this address the other way (plain HTTP, then TLS) is taken back first.
+    What an earlier install did for this address another way (plain HTTP, then TLS) is taken back first.
 
     Raises:
         RegsetupError: see ``Client.plan``, ``apply`` and ``settle``.
     """
-    other_way = [entry for entry in _own(client, registry.address, ledger) if entry.tls != registry.tls]
-    if other_way:
-        _take_back(client, other_way, ledger)
+    outdated = [entry for entry in _own(client, registry.address, ledger) if client.outdated(entry, registry)]
+    _take_back(client, outdated, ledger)
     plan = client.plan(registry)
     known = {entry.path: entry for entry in _own(client, registry.address, ledger)}
     notes = list(plan.notes)
@@ -104,12 +103,12 @@ def _take_back(client: Client, entries: Sequence[Touched], ledger: Ledger) -> li
 
 
 def _rebase(client: Client, gone: Touched, with_us: bytes | None, ledger: Ledger) -> None:
-    """Bring the entries of other registries for the same file to what it is without ``gone``.
+    """Bring the other entries for the same file to what it is without ``gone``.
 
     Else the last one to go would bring back what it found: a file with an entry that went before.
     """
     for entry in ledger.entries():
-        if (entry.client, entry.path) != (gone.client, gone.path) or entry.address == gone.address:
+        if entry.path != gone.path or (entry.client, entry.address) == (gone.client, gone.address):
             continue
         rebased, now = entry, read(entry.path)
         if with_us is not None and now is not None and sha256(with_us) == entry.after:

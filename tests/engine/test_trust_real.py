@@ -6,26 +6,29 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import docker.errors
 import pytest
 
 from regsetup.auth.certificates import Names
 from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.backends.engine_probe import EngineProbe
 from regsetup.deployment import Daemon
+from regsetup.host.docker_info import is_listed, mirrors
 from regsetup.host.engine import find
 from regsetup.host.names import machine_names
 from regsetup.host.reload import Control
 from regsetup.trust.base import Registry
 from regsetup.trust.containerd import Containerd
-from regsetup.trust.docker import Docker
+from regsetup.trust.docker import Docker, DockerMirror
 from regsetup.trust.export import script
 from regsetup.trust.install import State, install, remove, status
 from regsetup.trust.podman import Podman
 from regsetup.trust.proof import prove_engine
 from regsetup.trust.refusals import PlainHttpRefused, UnknownAuthority
 from tests.bed.clients import Completed, run
+from tests.bed.images import load, tiny_archive
 from tests.bed.ledger import MemoryLedger
-from tests.bed.run import missing, need
+from tests.bed.run import missing, need, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,10 +75,14 @@ def registry(
     return Registry(running.address, ca.certificate)
 
 
+def control(private_engine: PrivateEngine) -> Control:
+    probe = EngineProbe(private_engine.url)
+    return Control(find(private_engine.url, probe.info()), probe, Daemon.RELOAD, lambda stops: False)
+
+
 @pytest.fixture
 def docker_client(private_engine: PrivateEngine) -> Docker:
-    probe = EngineProbe(private_engine.url)
-    return Docker(Control(find(private_engine.url, probe.info()), probe, Daemon.RELOAD, lambda stops: False))
+    return Docker(control(private_engine))
 
 
 @pytest.fixture
@@ -120,6 +127,44 @@ def test_a_loopback_address_is_left_alone_and_that_is_said(docker_client: Docker
     done = install(docker_client, Registry("localhost:5000", None), MemoryLedger())
     assert done.paths == ()
     assert "loopback" in done.reason
+
+
+def test_the_engine_asks_a_cache_of_docker_hub_first_and_keeps_what_it_trusts(
+    private_engine: PrivateEngine, registry_process: Callable[..., RegistryProcess], lan_address: str
+) -> None:
+    """A registry with an image in ``library/`` stands for the cache: no test can reach Docker Hub."""
+    original = b'{"insecure-registries": ["theirs.lan:5000"]}'
+    private_engine.daemon_json.write_bytes(original)
+    private_engine.reload()
+    cache, name, kept = registry_process(host=lan_address).address, unique(), MemoryLedger()
+    clients = [kind(control(private_engine)) for kind in (Docker, DockerMirror)]
+    sdk = private_engine.client()
+    image = load(sdk, tiny_archive(f"{cache}/library/{name}:1"))
+    told = Registry(cache, None, mirror=f"http://{cache}")
+
+    def pull() -> None:
+        sdk.images.pull(name, tag="1")
+
+    try:
+        for client in clients:
+            assert status(client, told).state is State.DIFFERS
+            assert install(client, told, kept).notes == ()
+            assert install(client, told, kept).paths == ()
+        assert mirrors(sdk.info()) == (f"http://{cache}/",)
+        assert all(is_listed(sdk.info(), one) for one in ("theirs.lan:5000", cache))
+        sdk.images.push(f"{cache}/library/{name}", tag="1")
+        sdk.images.remove(str(image.id), force=True)
+        pull()
+        assert sdk.images.get(f"{name}:1").id == image.id
+        sdk.images.remove(str(image.id), force=True)
+        for client in clients:
+            assert remove(client, cache, kept).notes == ()
+        with pytest.raises(docker.errors.APIError):
+            pull()
+        assert (mirrors(sdk.info()), is_listed(sdk.info(), "theirs.lan:5000")) == ((), True)
+    finally:
+        sdk.close()
+    assert private_engine.daemon_json.read_bytes() == original
 
 
 def refused(registry: Registry, done: Completed) -> None:
@@ -224,7 +269,9 @@ def test_the_exported_script_makes_a_running_engine_follow_and_let_go(
 
     def sh(*args: str) -> Completed:
         env = {"ROOT": str(tmp_path / "root"), "DOCKER_HOST": private_engine.url}
-        return run([need("dash"), "-s", "--", *args], stdin=script(registry, datetime.now(UTC)), env=env).ok()
+        return run(
+            [need("dash"), "-s", "--", *args], stdin=script([registry], datetime.now(UTC)), env=env
+        ).ok()
 
     sdk = private_engine.client()
     try:

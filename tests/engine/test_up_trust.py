@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsetup.host.docker_info import is_insecure, is_listed
+from regsetup.host.docker_info import is_insecure, is_listed, mirrors
 from regsetup.host.names import machine_names
 from tests.bed.run import free_port
 
@@ -140,6 +140,45 @@ def test_plain_http_puts_an_entry_into_daemon_json_and_takes_it_out(
         assert not is_insecure(client.info(), where)
     finally:
         client.close()
+
+
+def test_a_cache_of_docker_hub_becomes_the_engines_mirror_and_others_say_why_not(
+    here: Regsetup, private_engine: PrivateEngine
+) -> None:
+    before = private_engine.daemon_json.read_bytes()
+    port = free_port()
+    up = ["up", "--name", "t1", "--backend", "embedded", "--port", str(port), "--no-check"]
+    hub = [*up, "--mirror-of", "https://registry-1.docker.io"]
+    plan = here.json(*hub, "--dry-run")["data"]["steps"]
+    assert {"write"} == {one["action"] for one in plan if one["target"] == f"docker-mirror localhost:{port}"}
+    assert private_engine.daemon_json.read_bytes() == before
+    assert "docker pull IMAGE" in here(*hub).ok().out
+    url = f"http://localhost:{port}"
+    assert json.loads(private_engine.daemon_json.read_text()) == {"registry-mirrors": [url]}
+    client = private_engine.client()
+    try:
+        assert mirrors(client.info()) == (f"{url}/",)
+        assert not here.json("up", "--name", "t1")["changed"]
+        assert here.json("trust", "status", "--name", "t1")["ok"]
+        removed = here.json("trust", "remove", "--name", "t1", "--for", "podman")
+        assert not removed["changed"], "--for chooses"
+        assert here.json("trust", "remove", "--name", "t1", "--for", "docker-mirror")["changed"]
+        assert (mirrors(client.info()), private_engine.daemon_json.read_bytes()) == ((), before)
+        found = here.json("doctor", "--name", "t1")["data"]["findings"]
+        assert "mirror-missing" in {one["code"] for one in found}
+        assert "clients need not be told" in here("trust", "export", "--name", "t1").err
+        assert here.json("trust", "install", "--name", "t1", "--mirror")["changed"]
+        other = here.json(*up, "--mirror-of", "https://ghcr.io")
+        assert other["ok"], other["errors"]
+        assert (mirrors(client.info()), private_engine.daemon_json.read_bytes()) == ((), before)
+    finally:
+        client.close()
+    said = here(*up, "--mirror-of", "https://ghcr.io").ok().out
+    assert (
+        f"engines take mirrors of Docker Hub only: docker pull localhost:{port}/IMAGE asks this cache" in said
+    )
+    refused = here.json("trust", "install", "--name", "t1", "--mirror")
+    assert refused["errors"][0]["code"] == "no-mirror"
 
 
 def test_a_daemon_json_that_can_not_be_read_stops_up_before_anything_is_made(

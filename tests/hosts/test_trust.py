@@ -93,7 +93,7 @@ def push(host: Host, address: str) -> Completed:
 
 def sh(host: Host, registry: Registry, *args: str) -> Completed:
     """Run the exported script as ``regsetup trust export | ssh host sudo sh`` does."""
-    return host("sh", "-s", "--", *args, stdin=script(registry, datetime.now(UTC)))
+    return host("sh", "-s", "--", *args, stdin=script([registry], datetime.now(UTC)))
 
 
 ETC = "find /etc /usr/local/share -type f | sort | xargs -d '\\n' sha256sum; find /etc ! -type f | sort"

@@ -119,6 +119,8 @@ BROKEN = [
     ("certificate-names", {"leaf": certificate(names=Names.of(["other.lan"]))}, "regsetup up"),
     ("certificate-other-ca", {"leaf": certificate(issuer_key_id="09")}, "regsetup up"),
     ("trust-missing", {"clients": (Status("podman", State.DIFFERS, "x is missing"),)}, "--for podman"),
+    ("mirror-missing", {"clients": (Status("docker-mirror", State.DIFFERS, "x"),)}, "--for docker-mirror"),
+    ("daemon-json-blank-entry", {"daemon_json": b'{"registry-mirrors": [""]}'}, "take it out of"),
     ("users-missing", {"htpasswd": None}, "regsetup adduser NAME"),
     ("users-line", {"htpasswd": b"alice\n"}, "regsetup passwd NAME"),
     ("users-line", {"htpasswd": b"alice:plain\n"}, "regsetup passwd NAME"),

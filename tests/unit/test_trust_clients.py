@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from regsetup.auth.certificates import Names
 from regsetup.auth.x509 import new_ca
 from regsetup.deployment import Daemon
+from regsetup.host.daemon_json import INSECURE, MIRRORS, entries
 from regsetup.host.engine import Dockerd, FlagConflict, Manager
 from regsetup.host.reload import Control
 from regsetup.trust import buildkit, clients, podman
@@ -23,11 +26,12 @@ from regsetup.trust.base import CannotRead, CannotTakeBack, Client, Registry, To
 from regsetup.trust.buildkit import AlreadyConfigured, Buildkit
 from regsetup.trust.clients import UnknownClient
 from regsetup.trust.containerd import Containerd, TomlUnreadable, config_path
-from regsetup.trust.docker import Docker
+from regsetup.trust.docker import Docker, DockerMirror
 from regsetup.trust.install import State, install, remove, status
 from regsetup.trust.k3s import K3s, RegistriesYaml
 from regsetup.trust.podman import Podman
 from regsetup.trust.system import Family, StoreNotUpdated, System, family
+from tests.bed.daemon_texts import texts
 from tests.bed.ledger import MemoryLedger
 
 if TYPE_CHECKING:
@@ -53,9 +57,13 @@ class NoEngine:
         return False
 
 
-def docker(root: Path, **more: object) -> Docker:
+def stopped(root: Path, **more: object) -> Control:
     engine = Dockerd(Manager.STOPPED, root / "daemon.json", root / "certs.d", **more)  # type: ignore[arg-type]
-    return Docker(Control(engine, NoEngine(), Daemon.RELOAD, lambda stops: False))
+    return Control(engine, NoEngine(), Daemon.RELOAD, lambda stops: False)
+
+
+def docker(root: Path, **more: object) -> Docker:
+    return Docker(stopped(root, **more))
 
 
 MAKERS: dict[str, Callable[[Path], Client]] = {
@@ -190,6 +198,63 @@ def test_daemon_json_of_others_comes_back_to_the_byte(tmp_path: Path) -> None:
     assert b'[ "a", "registry.lan:5000" ]' in (tmp_path / "daemon.json").read_bytes()
     remove(docker(tmp_path), ADDRESS, ledger)
     assert (tmp_path / "daemon.json").read_bytes() == original
+
+
+@settings(max_examples=150)
+@given(texts(), st.permutations(range(4)), st.permutations(range(4)))
+def test_whatever_was_installed_in_whatever_order_remove_gives_back_daemon_json_to_the_byte(
+    text: str | None, installed: list[int], removed: list[int]
+) -> None:
+    """Two registries and two mirrors share the file; the engine asks none of them yet."""
+    told = [Registry(address, None, mirror=f"http://{address}") for address in (ADDRESS, "10.9.9.9:5000")]
+    with TemporaryDirectory() as directory:
+        root = Path(directory)
+        both = docker(root), DockerMirror(stopped(root))
+        steps, ledger = [(client, one) for client in both for one in told], MemoryLedger()
+        if text is not None:
+            (root / "daemon.json").write_bytes(text.encode())
+        for step in installed:
+            install(*steps[step], ledger)
+        for step in removed:
+            remove(steps[step][0], steps[step][1].address, ledger)
+        assert read(root / "daemon.json") == (None if text is None else text.encode())
+        assert ledger.entries() == []
+
+
+@dataclass
+class FollowingEngine(NoEngine):
+    """Does what its file says; ``forgets`` as engine 23.0, whose mirrors drop the rest (moby#45552)."""
+
+    config: Path
+    forgets: bool
+
+    def info(self) -> Info:
+        text = self.config.read_text()
+        found = entries(text, MIRRORS)
+        insecure = () if found and self.forgets else entries(text, INSECURE)
+        indexes = {one: {"Secure": False} for one in insecure}
+        return {"RegistryConfig": {"IndexConfigs": indexes, "Mirrors": [f"{one}/" for one in found]}}
+
+    def reloaded(self, since: float) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_reload_that_drops_what_the_engine_trusted_is_noticed(tmp_path: Path, forgets: bool) -> None:
+    config = tmp_path / "daemon.json"
+    config.write_text('{"insecure-registries": ["theirs.lan:5000"]}')
+    deaf = ["sh", "-c", "trap '' HUP; echo; exec sleep 60"]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        engine = Dockerd(Manager.PROCESS, config, tmp_path / "certs.d", pid=process.pid)
+        control = Control(engine, FollowingEngine(config, forgets), Daemon.RELOAD, lambda stops: False)
+        told = Registry(ADDRESS, None, mirror=f"http://{ADDRESS}")
+        notes = install(DockerMirror(control), told, MemoryLedger()).notes
+        process.kill()
+    assert [note.partition(";")[0] for note in notes] == (
+        ["dockerd did not take it on SIGHUP, and a restart was not allowed"] if forgets else []
+    )
 
 
 def test_what_others_changed_in_daemon_json_since_stays(tmp_path: Path) -> None:

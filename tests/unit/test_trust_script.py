@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,41 @@ from tests.bed.run import need
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import TypeAlias
+
+    Registries: TypeAlias = Registry | list[Registry]
 
 ADDRESS = "registry.lan:5000"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CA = new_ca("registry", Names.of(["registry.lan"]), NOW).certificate
 SECURE, PLAIN = Registry(ADDRESS, CA), Registry(ADDRESS, None)
+MIRRORS = [
+    Registry(ADDRESS, CA, mirror=f"https://{ADDRESS}"),
+    Registry(ADDRESS, None, mirror=f"http://{ADDRESS}"),
+]
+SEVERAL = [PLAIN, Registry("10.0.0.5:5000", None), Registry("[fd00::5]:5000", None)]
 TOOLS = (
     *("cat", "mv", "cp", "mkdir", "rmdir", "dirname", "tr", "cmp"),
     *("sort", "grep", "readlink", "id", "chmod", "rm", "sleep"),
 )
 PYTHON = f"{sys.base_exec_prefix}/bin/python3"
 CLIENTS = ("dockerd", "podman", "containerd", "update-ca-certificates")
-each_registry = pytest.mark.parametrize("registry", [SECURE, PLAIN], ids=["tls", "plain"])
+each_registry = pytest.mark.parametrize(
+    "registry",
+    [SECURE, PLAIN, *MIRRORS, SEVERAL, [Registry(one.address, CA) for one in SEVERAL]],
+    ids=["tls", "plain", "tls-mirror", "plain-mirror", "plain-several", "tls-several"],
+)
+
+
+def text_of(registries: Registries) -> str:
+    return script(registries if isinstance(registries, list) else [registries], NOW)
 
 
 class Host:
     """A directory that the script takes for /, and the programs that it finds."""
 
     def __init__(self, directory: Path) -> None:
+        self.shell = [need("dash")]
         self.root = directory / "root"
         self._bin = directory / "bin"
         self._bin.mkdir()
@@ -54,10 +72,10 @@ class Host:
     def uninstall(self, program: str) -> None:
         (self._bin / program).unlink()
 
-    def sh(self, registry: Registry, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def sh(self, registry: Registries, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [need("dash"), "-s", "--", *args],
-            input=script(registry, NOW),
+            [*self.shell, "-s", "--", *args],
+            input=text_of(registry),
             capture_output=True,
             text=True,
             env={"PATH": str(self._bin), "ROOT": str(self.root), **env},
@@ -85,10 +103,10 @@ def host(tmp_path: Path) -> Host:
 
 
 @each_registry
-def test_the_script_is_clean_for_shellcheck(registry: Registry) -> None:
+def test_the_script_is_clean_for_shellcheck(registry: Registries) -> None:
     done = subprocess.run(
         [need("shellcheck"), "--shell=sh", "-"],
-        input=script(registry, NOW),
+        input=text_of(registry),
         capture_output=True,
         text=True,
         check=False,
@@ -96,8 +114,14 @@ def test_the_script_is_clean_for_shellcheck(registry: Registry) -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
+@pytest.mark.parametrize("editor", ["python3", "jq"])
 @each_registry
-def test_install_then_remove_leaves_no_trace(host: Host, registry: Registry) -> None:
+def test_install_then_remove_leaves_no_trace(host: Host, registry: Registries, editor: str) -> None:
+    if editor == "jq":
+        host.uninstall("python3")
+        host.install(need("jq"))
+        host.shell = [need("busybox"), "sh"]  # Alpine's
+    host.put("etc/docker/daemon.json", '{"debug":true}')
     before = host.tree()
     done = host.sh(registry)
     assert done.returncode == 0, done.stderr
@@ -123,6 +147,26 @@ def test_every_client_gets_the_ca(host: Host) -> None:
         assert (host.root / path).read_bytes() == CA
     hosts = tomllib.loads((host.root / f"etc/containerd/certs.d/{ADDRESS}/hosts.toml").read_text())
     assert hosts["ca"] == f"/etc/containerd/certs.d/{ADDRESS}/ca.crt"
+
+
+@pytest.mark.parametrize("editor", ["python3", "jq"])
+def test_daemon_json_names_every_address_and_the_mirror(host: Host, editor: str) -> None:
+    if editor == "jq":
+        host.uninstall("python3")
+        host.install(need("jq"))
+    path = host.put("etc/docker/daemon.json", '{"registry-mirrors": ["https://theirs"]}')
+    url = f"http://{ADDRESS}"
+    both = [replace(SEVERAL[0], mirror=url), *SEVERAL[1:]]
+    host.sh(both)
+    assert json.loads(path.read_text()) == {
+        "registry-mirrors": ["https://theirs", url],
+        "insecure-registries": [one.address for one in SEVERAL],
+    }
+    done = host.sh([*both, Registry("late.lan:5000", None)], "--status")
+    assert (done.returncode, "docker: does not trust late.lan:5000" in done.stdout) == (3, True)
+    path.write_text(path.read_text().replace("https://theirs", "https://others"))
+    assert host.sh(both, "--remove").returncode == 0
+    assert json.loads(path.read_text()) == {"registry-mirrors": ["https://others"], "insecure-registries": []}
 
 
 def test_rhel_keeps_its_cas_elsewhere(host: Host) -> None:
@@ -265,7 +309,7 @@ def test_it_wants_root_where_root_is_needed(host: Host) -> None:
 @pytest.mark.parametrize("lines", [50, 200, -2])
 def test_a_script_that_was_cut_on_its_way_does_nothing(host: Host, lines: int) -> None:
     before = host.tree()
-    cut = "".join(script(SECURE, NOW).splitlines(keepends=True)[:lines])
+    cut = "".join(script([SECURE], NOW).splitlines(keepends=True)[:lines])
     subprocess.run(
         [need("dash")],
         input=cut,
