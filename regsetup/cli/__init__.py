@@ -12,11 +12,13 @@ import typer
 
 from regsetup import __version__
 from regsetup.cli import (
+    blob,
+    browse,
     cert,
     check,
     doctor,
-    exists,
     gc,
+    inspect,
     render,
     serve,
     status,
@@ -81,7 +83,22 @@ def build(command: str | None) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(root)
-    for family in (up, users, status, check, exists, verify, gc, doctor, trust, cert, serve, teardown):
+    for family in (
+        up,
+        users,
+        status,
+        check,
+        browse,
+        inspect,
+        blob,
+        verify,
+        gc,
+        doctor,
+        trust,
+        cert,
+        serve,
+        teardown,
+    ):
         family.register(app)
     groups = [one.typer_instance for one in app.registered_groups if one.name != command]
     infos = [one for one in app.registered_commands if one.name != command]

@@ -18,7 +18,7 @@ from regsetup.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from regsetup.client import Credentials, RegistryClient
+    from regsetup.client import Credentials, Manifest, RegistryClient
     from regsetup.reference import Reference
     from regsetup.remote import Place
 
@@ -50,6 +50,15 @@ Ref = Annotated[
     ),
 ]
 
+Repository = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A repository, with HOST:PORT/ in front for another registry."),
+]
+Platform = Annotated[
+    str | None,
+    typer.Option("--platform", metavar="OS/ARCH", help="The image for this platform, such as linux/arm64."),
+]
+
 
 class UserMissing(UsageError):
     """A password was given, and no user."""
@@ -70,6 +79,15 @@ class Reached:
     def repository(self, reference: Reference) -> str:
         """Return the name of the reference's repository there."""
         return self.place.repository(reference.repository)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of a registry that can be asked: its repository there, and its manifest."""
+
+    reached: Reached
+    repository: str
+    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,27 @@ class Way:
         within = place.repository(reference.repository) if reference else ""
         with remote.entered(place, given, ask, within) as where, RegistryClient(where) as client:
             yield Reached(client, place)
+
+    @contextlib.contextmanager
+    def to_image(self, ref: str, platform: str | None) -> Iterator[Image]:
+        """Give the image that ``ref`` leads to; of several platforms the one that is wanted.
+
+        Raises:
+            RegsetupError: no reference, no platform, no such registry or image, or no way to it.
+        """
+        from regsetup import inspection
+        from regsetup.image import platform as platforms
+        from regsetup.reference import Reference
+
+        reference = Reference.parse(ref)
+        wanted = platforms.Platform.parse(platform) if platform else None
+        with self.to(reference) as reached:
+            repository = reached.repository(reference)
+            target = reference.digest or reference.target
+            manifest = inspection.fetch(reached.client, repository, target)
+            if wanted:
+                manifest = inspection.for_platform(reached.client, repository, manifest, wanted)
+            yield Image(reached, repository, manifest)
 
     def place(self, reference: Reference | None = None) -> Place:
         """Return where the reference leads."""

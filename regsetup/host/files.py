@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _POLL = 0.05  # seconds between two tries for a lock; flock has no timeout of its own
 
@@ -56,10 +56,11 @@ class Locked(RegsetupError):
         )
 
 
-def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+def write_atomic(path: Path, content: bytes | str | Iterable[bytes], *, mode: int = 0o644) -> None:
     """Put ``content`` at ``path``: readers see the old file or the new one, also after a power cut.
 
-    ``mode`` is exact, whatever the umask, and counts for a new file; an existing one keeps mode and owner.
+    Pieces are written as they come; an error among them leaves what stood there. ``mode`` is exact, whatever
+    the umask, and counts for a new file; an existing one keeps mode and owner.
     A symbolic link stays one: the file it names is replaced.
 
     Raises:
@@ -68,9 +69,10 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     data = content.encode() if isinstance(content, str) else content
+    pieces = (data,) if isinstance(data, bytes) else data
     try:
         try:
-            _write_new(temporary, data, mode, _stat(target))
+            _write_new(temporary, pieces, mode, _stat(target))
             temporary.replace(target)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -131,7 +133,7 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _write_new(path: Path, data: bytes, mode: int, old: os.stat_result | None) -> None:
+def _write_new(path: Path, pieces: Iterable[bytes], mode: int, old: os.stat_result | None) -> None:
     """Create ``path`` with its final owner and mode before the first byte is in it, and fsync it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -139,7 +141,7 @@ def _write_new(path: Path, data: bytes, mode: int, old: os.stat_result | None) -
         if old is not None and (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
             os.fchown(descriptor, old.st_uid, old.st_gid)
         os.fchmod(descriptor, mode if old is None else stat.S_IMODE(old.st_mode))
-        file.write(data)
+        file.writelines(pieces)
         file.flush()
         os.fsync(descriptor)
 

@@ -13,7 +13,7 @@ from regsetup.image.document import INDEXES, MAX_DOCUMENT, BadManifest, Part, js
 from regsetup.image.platform import Platform, choose, fitness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from regsetup.image.document import Document
     from regsetup.reference import Digest
@@ -33,6 +33,7 @@ class NoSuchPlatform(RegsetupError):
             cause=f"it is there for {', '.join(there)}" if there else "it says no platform",
             fix=f"--platform {there[0]}" if there else "leave --platform out",
         )
+        self.there = there
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,10 @@ def _stored(at: Part, fetch: Callable[[Part], bytes], what: str) -> Stored:
     return Stored(at, content, parse(content, at.media_type, what))
 
 
-def _chosen(root: Part, fetch: Callable[[Part], bytes], what: str, wanted: Platform) -> Part:
+def _chosen(root: Part, fetch: Callable[[Part], bytes], what: str, wanted: Platform, above: int = 0) -> Part:
     """Return the manifest for the platform; ``root`` itself if it is one."""
     there: list[str] = []
-    for _ in range(_DEPTH):
+    for depth in range(above, _DEPTH):
         one = _stored(root, fetch, what)
         if one.document.media_type not in INDEXES:
             return root
@@ -131,9 +132,27 @@ def _chosen(root: Part, fetch: Callable[[Part], bytes], what: str, wanted: Platf
         if number is None and len(children) == 1 and children[0].platform is None:
             number = 0  # a layout's or builder's index around one image, which says nothing
         if number is None:
-            raise NoSuchPlatform(what, wanted, there)
+            return _chosen_below(children, fetch, what, wanted, there, depth + 1)
         root = children[number]
     raise BadManifest(what, f"indexes lie in indexes, more than {_DEPTH} deep")
+
+
+def _chosen_below(
+    children: Sequence[Part],
+    fetch: Callable[[Part], bytes],
+    what: str,
+    wanted: Platform,
+    there: list[str],
+    above: int,
+) -> Part:
+    """Look for the platform in indexes that an index holds without saying what they are for."""
+    for child in children:
+        if child.media_type in INDEXES and child.platform is None:
+            try:
+                return _chosen(child, fetch, what, wanted, above)
+            except NoSuchPlatform as error:
+                there += error.there
+    raise NoSuchPlatform(what, wanted, there)
 
 
 def check_platform(config: bytes, wanted: Platform, what: str) -> None:

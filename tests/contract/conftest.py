@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bed.run import free_port
 from tests.contract.both import REGISTRIES, Serve
+from tests.contract.calling import Calling
 from tests.contract.runtimes import SYSTEMD, Bench, docker, embedded
 
 if TYPE_CHECKING:
@@ -39,3 +41,19 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
     yield made
     for served in made.started:
         served.stop()
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Calling:
+    """Call regsetup in this process, in an empty home and without a terminal."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "REGSETUP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("REGSETUP_HOME", str(home / "regsetup"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return Calling(home, capsysbinary)

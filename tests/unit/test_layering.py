@@ -21,7 +21,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     | {"credentials", "image"},
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
-    frozenset({"apply", "collect", "deploy", "doctor", "inventory", "steps", "verify"})
+    frozenset(
+        {"apply", "collect", "deploy", "doctor", "inspection", "inventory", "listing", "steps", "verify"}
+    )
     | {"probe", "prove", "remote", "smoke", "status", "teardown", "transfer"},
     frozenset({"cli"}),
 )
