@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup.apply import Executor, NotConverged
-from regsetup.backends.choice import choose
+from regsetup.backends.choice import choose, move
 from regsetup.errors import RegsetupError
 from regsetup.observe import survey
 from regsetup.plan import Plan, plan
 from regsetup.state import Kind, State, exclusive
-from regsetup.steps import READY_TIMEOUT, Steps, storage_entry
+from regsetup.steps import Steps, storage_entry
 from regsetup.trust_here import no_restart
+from regsetup.waiting import READY_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from regsetup.deployment import Paths
+    from regsetup.deployment import Backend, Paths
     from regsetup.load import Loaded
     from regsetup.observe import Survey
-    from regsetup.steps import Password, Reporter
+    from regsetup.steps import Guard, Password, Reporter
     from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
@@ -58,16 +59,19 @@ def look(
     adopt: bool = False,
     confirm: Confirm = no_restart,
     renew_certificate: bool = False,
+    guarded: bool = False,
+    to: Backend | None = None,
 ) -> Deployed:
-    """Plan and change nothing: ``--dry-run``."""
+    """Plan and change nothing: ``--dry-run``; ``to`` is the back end that it moves to."""
     found = survey(
         loaded.deployment,
         loaded.wished,
-        choose(loaded.deployment, paths, states.read(paths.state)),
+        move(paths, to) if to else choose(loaded.deployment, paths, states.read(paths.state)),
         paths,
         confirm,
         adopt=adopt,
         renew_certificate=renew_certificate,
+        guarded=guarded,
     )
     return Deployed(found, plan(found.goal, found.seen), {})
 
@@ -82,10 +86,14 @@ def deploy(
     adopt: bool = False,
     renew_certificate: bool = False,
     ready_timeout: float = READY_TIMEOUT,
+    guard: Guard | None = None,
+    to: Backend | None = None,
 ) -> Deployed:
     """Bring the registry to what is wanted, or leave everything as it was.
 
     Args:
+        guard: proves what replaces something before the old one goes; raises to have that one back.
+        to: the back end that it moves to.
         ask: returns the passwords of the users that will be added.
         confirm: asked whether the engine may be restarted, given the containers that this would stop.
 
@@ -93,14 +101,22 @@ def deploy(
         RegsetupError: what went wrong; the steps done so far were undone.
     """
     with exclusive(paths) as made:
-        before = look(loaded, paths, adopt=adopt, confirm=confirm, renew_certificate=renew_certificate)
+        before = look(
+            loaded,
+            paths,
+            adopt=adopt,
+            confirm=confirm,
+            renew_certificate=renew_certificate,
+            guarded=guard is not None,
+            to=to,
+        )
         state = _state(before.survey, paths, made)
         if not before.changed:
             if not paths.state.exists():
                 states.write(paths.state, _found_out(state, before.survey))
             return before
         passwords = ask(before.plan.new_users)
-        executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout))
+        executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout, guard))
         executor.run(before.plan)
         # With --adopt the images' place was found out, not told; the container is ours now.
         left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
@@ -113,7 +129,10 @@ def _state(found: Survey, paths: Paths, made: list[Path]) -> State:
     engine = found.choice.engine
     new = State.new(paths.name, found.choice.runtime.backend, engine.address if engine else None)
     before = states.read(paths.state)
-    state = replace(before, backend=new.backend, engine=new.engine) if before else new
+    if before and found.other:  # which back end counts changes when the old one goes, not sooner
+        state = replace(before, engine=new.engine or before.engine)
+    else:
+        state = replace(before, backend=new.backend, engine=new.engine) if before else new
     for directory in reversed([str(path) for path in made] or _made_for_others(paths)):
         state = state.with_entry(Kind.DIRECTORY, directory)
     return state

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from regsetup import settings, storage, trust_here, users
 from regsetup import state as states
+from regsetup.backends.choice import other_side
 from regsetup.backends.container import config_text
 from regsetup.backends.engine import of_this_shell
 from regsetup.certify import why_install
@@ -45,6 +46,7 @@ class Survey:
         texts: the wanted content of each generated file, by name.
         http_secret: the one on disk, or a new one that a step will write.
         clients: programs of this machine that pull and push.
+        other: the other back end, where the ledger knows a container or service of this registry on it.
     """
 
     choice: Choice
@@ -54,6 +56,7 @@ class Survey:
     texts: Mapping[str, str]
     http_secret: Secret
     clients: tuple[Client, ...] = ()
+    other: Choice | None = None
 
     @property
     def wanted(self) -> Deployment:
@@ -70,8 +73,12 @@ def survey(
     *,
     adopt: bool = False,
     renew_certificate: bool = False,
+    guarded: bool = False,
 ) -> Survey:
     """Look at the container or service, port, files and image.
+
+    Args:
+        guarded: whether what replaces something is proven before the old one goes.
 
     Raises:
         PortInUse: the wanted port is held by somebody else.
@@ -81,11 +88,14 @@ def survey(
     if choice.engine and wanted.image_archive:
         wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
     current, aside = choice.runtime.current(), choice.runtime.aside()
+    state = states.read(paths.state)
+    other = other_side(paths, state, choice) if state else None
+    there = (other.runtime.current() or other.runtime.aside()) if other else None
     if adopt and current and current.spec is None:
         wanted = _taken_over(wanted, wished, current.storage, paths)
     # Setting the old one aside frees its port on every address; a third who holds another of them is met
     # when the new one is started.
-    ours = [one.published[1] for one in (current, aside) if one and one.running and one.published]
+    ours = [one.published[1] for one in (current, aside, there) if one and one.running and one.published]
     if wanted.port not in ours:
         _refuse_taken_port(wanted, choice, (paths.name, f"{paths.name}.regsetup-aside"))
     if isinstance(wanted.storage, Directory) and current is None:
@@ -108,16 +118,19 @@ def survey(
         trust=tuple((f"{one.client} {one.address}", one.needed, one.reason) for one in trust.wishes),
         default_user=DEFAULT_USER,
         adopt=adopt,
+        guarded=guarded,
+        moves=state is not None and there is not None and state.backend != choice.runtime.backend,
     )
     seen = Observed(
         current=current,
         aside=aside,
+        other=there,
         files=_files(paths, goal.directories),
         users=read_users(paths),
         storage_exists=_storage_exists(wanted, choice),
         image=_image_id(wanted, choice),
     )
-    return Survey(choice, paths, goal, seen, texts, secret, trust.clients)
+    return Survey(choice, paths, goal, seen, texts, secret, trust.clients, other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Observed:
     Attributes:
         current: what runs (or ran) under the wanted name.
         aside: what an interrupted replacement left, to be put back or removed.
+        other: what the ledger knows on the other back end: what a move leaves, or left half-done.
         files: SHA-256 (hex) of each file of ours that exists, by name.
         users: names in htpasswd, None if there is no such file.
         image: id of the wanted image, None where the engine does not have it.
@@ -82,6 +83,7 @@ class Observed:
 
     current: Seen | None = None
     aside: Seen | None = None
+    other: Seen | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     users: tuple[str, ...] | None = None
     storage_exists: bool = False

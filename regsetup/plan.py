@@ -36,6 +36,7 @@ class Action(StrEnum):
     DISCARD = "discard"
     REMOVE = "remove"
     PUT_BACK = "put back"
+    PROVE = "prove"
 
 
 class Resource(StrEnum):
@@ -102,7 +103,8 @@ class Goal:
         trust: what clients of this machine are to be told: client and address, whether it is needed, and why.
         stale_trust: addresses that clients were told, and that are the registry's no more.
         default_user: who is added where users are asked for and none was named.
-        image_fresh: an archive that is to be loaded, even if an image of that name is here.
+        guarded: whether the new one is proven while the old one can still come back.
+        moves: whether it takes the place of the other back end's container or service.
     """
 
     deployment: Deployment
@@ -118,6 +120,8 @@ class Goal:
     stale_trust: tuple[str, ...] = ()
     default_user: str = "admin"
     adopt: bool = False
+    guarded: bool = False
+    moves: bool = False
 
 
 class NotOurs(RegsetupError):
@@ -139,6 +143,7 @@ def plan(goal: Goal, seen: Observed) -> Plan:
     Raises:
         NotOurs: the name is taken by something regsetup did not make, and ``adopt`` is not set.
     """
+    moved, seen = _half_moved(goal, seen)
     leftovers, settled = _leftovers(goal, seen)
     _refuse_foreign(goal, settled)
     runtime = tuple(_runtime(goal, settled))
@@ -149,11 +154,29 @@ def plan(goal: Goal, seen: Observed) -> Plan:
             *_files(goal, settled),
             *_users(goal, settled),
             _generated("deployment.yaml", Resource.DEPLOYMENT, goal, settled),
+            *moved,
             *leftovers,
             *runtime,
             *_trust(goal),
         )
     )
+
+
+_OTHER = {Resource.CONTAINER: Resource.SERVICE, Resource.SERVICE: Resource.CONTAINER}
+
+
+def _half_moved(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
+    """Settle what an interrupted move to the other back end left: on the side that is not to be kept."""
+    if goal.moves:
+        goes, found = goal.runtime, ((Action.REMOVE, seen.current), (Action.DISCARD, seen.aside))
+        settled = replace(seen, current=None, aside=None)
+    else:
+        goes, found = _OTHER[goal.runtime], ((Action.REMOVE, seen.other), (Action.DISCARD, seen.other))
+        settled = replace(seen, other=None)
+    if any(one.spec is None for _, one in found if one):
+        return (), seen  # a stranger's, which is refused
+    reason = "a move to the other back end was interrupted"
+    return tuple(Step(action, goes, goal.deployment.name, reason) for action, one in found if one), settled
 
 
 def _leftovers(goal: Goal, seen: Observed) -> tuple[tuple[Step, ...], Observed]:
@@ -195,6 +218,8 @@ def _replaces(goal: Goal, current: Seen, aside: Seen) -> bool:
 def _refuse_foreign(goal: Goal, seen: Observed) -> None:
     if seen.current and seen.current.spec is None and not goal.adopt:
         raise NotOurs(goal.runtime, seen.current)
+    if seen.other and seen.other.spec is None:
+        raise NotOurs(_OTHER[goal.runtime], seen.other)
 
 
 def _image(goal: Goal, seen: Observed) -> Iterator[Step]:
@@ -248,6 +273,9 @@ def _trust(goal: Goal) -> Iterator[Step]:
 def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
     name, current = goal.deployment.name, seen.current
     wait = Step(Action.WAIT, goal.runtime, name, "until it answers /v2/")
+    if seen.other:
+        yield from _move(goal, seen, wait)
+        return
     if current is None:
         yield from _new_config(goal, seen)
         yield Step(Action.CREATE, goal.runtime, name, "not found")
@@ -263,12 +291,31 @@ def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
         yield Step(Action.CREATE, goal.runtime, name, "replaces the one set aside")
         yield Step(Action.START, goal.runtime, name, "just made")
         yield wait
+        yield from _proof(goal)
         yield Step(Action.DISCARD, goal.runtime, name, "once the new one is healthy")
     elif not current.running:
         yield Step(Action.START, goal.runtime, name, "it does not run", restarts=(name,))
         yield wait
     else:
         yield Step(Action.KEEP, goal.runtime, name, "it runs, as wanted")
+
+
+def _move(goal: Goal, seen: Observed, wait: Step) -> Iterator[Step]:
+    name, left = goal.deployment.name, _OTHER[goal.runtime]
+    impact = "kept: the new one uses the same"
+    yield Step(Action.SET_ASIDE, left, name, f"a {goal.runtime} takes its place", impact, restarts=(name,))
+    yield from _new_config(goal, seen)
+    yield Step(Action.CREATE, goal.runtime, name, f"in the place of the {left}")
+    yield Step(Action.START, goal.runtime, name, "just made")
+    yield wait
+    yield from _proof(goal)
+    yield Step(Action.DISCARD, left, name, "once the new one is healthy")
+
+
+def _proof(goal: Goal) -> Iterator[Step]:
+    if goal.guarded:
+        reason = "while the old one can still come back"
+        yield Step(Action.PROVE, goal.runtime, goal.deployment.name, reason)
 
 
 def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:

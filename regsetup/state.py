@@ -78,7 +78,7 @@ class State:
 
     Attributes:
         backend: ``docker`` or ``embedded``.
-        engine: the engine's address, as in DOCKER_HOST; None for the bundled registry.
+        engine: the engine's address, as in DOCKER_HOST; None where the registry never was on one.
         since: when it was first brought up, RFC 3339 UTC.
     """
 

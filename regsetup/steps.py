@@ -7,7 +7,6 @@ None where there is nothing to undo.
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,15 +19,17 @@ from regsetup.deployment import Directory, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite, write_atomic
 from regsetup.plan import Action, Resource, Step
-from regsetup.probe import answers, endpoint
+from regsetup.probe import endpoint
 from regsetup.state import Entry, Kind, State
 from regsetup.trust import install as trust
 from regsetup.trust_here import TrustFile, forget, registry
+from regsetup.waiting import READY_TIMEOUT, until_it_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsetup.auth.htpasswd import Cost
+    from regsetup.backends.base import Runtime
     from regsetup.backends.images import Progress
     from regsetup.deployment import Deployment
     from regsetup.observe import Survey
@@ -36,25 +37,7 @@ if TYPE_CHECKING:
     from regsetup.trust.base import Client
 
     Undo = Callable[[], None]
-
-READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
-_POLL = 0.05  # seconds between two looks at a starting registry
-_LOG_LINES = 10  # of a registry that did not come up, in the error's cause
-_LOG_TAIL = 200  # lines to find them in: Go's account of a panic takes about thirty
-
-
-class NotHealthy(RegsetupError):
-    """The registry did not come up; what ran before is back."""
-
-    code = "not-healthy"
-
-    def __init__(self, what: str, reason: str, lines: tuple[str, ...]) -> None:
-        shown = "\n".join(lines)
-        super().__init__(
-            f"{what} did not become healthy",
-            cause=f"{reason}\nits last lines:\n{shown}" if lines else f"{reason}; it wrote nothing",
-            fix="mend what the lines say, then regsetup up again; nothing was changed",
-        )
+    Guard = Callable[[Survey], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +80,7 @@ class Steps:
     Attributes:
         state: the ledger as it stands now.
         passwords: of the users that the plan adds.
+        guard: proves the new container or service while the old one can still come back.
     """
 
     survey: Survey
@@ -104,6 +88,7 @@ class Steps:
     passwords: Mapping[str, Password]
     reporter: Reporter
     ready_timeout: float = READY_TIMEOUT
+    guard: Guard | None = None
 
     def do(self, step: Step) -> Undo | None:
         """Do one step; returns what takes it back."""
@@ -194,14 +179,15 @@ class Steps:
         self._record(Kind.IMAGE, step.target)
         images.pull(self.survey.choice.docker(), step.target, self.reporter.transferred)
 
-    def load(self, step: Step) -> None:
-        """Load the image from its archive; it stays on the engine if a later step fails."""
+    def load(self, step: Step) -> Undo | None:
+        """Load the image from its archive; it stays on the engine if a later step fails, without the name."""
         from regsetup.backends import images
 
-        wanted = self.survey.wanted.image
-        if self.survey.seen.image is None:
+        engine, wanted, before = self.survey.choice.docker(), self.survey.wanted.image, self.survey.seen.image
+        if before is None:
             self._record(Kind.IMAGE, wanted)
-        images.load(self.survey.choice.docker(), Path(step.target), wanted, self.reporter.transferred)
+        images.load(engine, Path(step.target), wanted, self.reporter.transferred)
+        return (lambda: images.name(engine, before, wanted)) if before else None
 
     def create(self, _step: Step) -> Callable[[], None]:
         """Make the container or service; the image is here now, so the spec is worked out anew.
@@ -219,9 +205,14 @@ class Steps:
         self.survey.choice.runtime.start()
         return self.survey.choice.runtime.stop
 
-    def set_aside(self, _step: Step) -> Callable[[], None]:
+    def _runtime(self, step: Step) -> Runtime:
+        """Return the back end that a step is about: a move has two."""
+        here, other = self.survey.choice.runtime, self.survey.other
+        return other.runtime if other and other.runtime.kind == step.resource else here
+
+    def set_aside(self, step: Step) -> Callable[[], None]:
         """Stop the old one and keep it; half-done, it is taken back at once."""
-        runtime = self.survey.choice.runtime
+        runtime = self._runtime(step)
         try:
             runtime.set_aside()
         except RegsetupError:
@@ -233,9 +224,15 @@ class Steps:
         """Bring back what an interrupted run set aside."""
         self.survey.choice.runtime.put_back()
 
-    def remove(self, _step: Step) -> None:
+    def remove(self, step: Step) -> None:
         """Remove what an interrupted run did not finish."""
-        self.survey.choice.runtime.remove()
+        self._runtime(step).remove()
+
+    def prove(self, _step: Step) -> None:
+        """Have the guard look at the new one; what it raises brings the old one back."""
+        if self.guard is None:
+            raise AssertionError("a plan that proves has somebody who does")
+        self.guard(self.survey)
 
     def tell_client(self, step: Step) -> Callable[[], None]:
         """Make a client of this machine trust the registry; what is left to a person is told."""
@@ -260,29 +257,26 @@ class Steps:
         kept = tuple(one for one in self.state.ledger if one != Entry(Kind.TRUST, step.target))
         self.save(replace(self.state, ledger=kept))
 
-    def discard(self, _step: Step) -> None:
-        """Remove the old one; from here on there is no way back."""
-        self.survey.choice.runtime.discard_aside()
+    def discard(self, step: Step) -> None:
+        """Remove the old one; from here on there is no way back.
+
+        Where it is the other back end's, the ledger says first which of the two counts.
+        """
+        here, gone = self.survey.choice, self._runtime(step)
+        if gone is not here.runtime:
+            self.save(replace(self.state, backend=here.runtime.backend))
+        gone.discard_aside()
+        if gone is not here.runtime:
+            self.save(self.state.without(Kind(gone.kind)))
+            if here.engine is None:
+                self.survey.paths.config.unlink(missing_ok=True)
         if self.survey.wanted.tls is not Tls.OFF:
             certificate_files(self.survey.paths).forget_previous()
 
     def wait(self, _step: Step) -> None:
-        """Wait until it answers, or say why it never will.
-
-        Raises:
-            NotHealthy: it ended, or did not answer in time.
-        """
-        runtime = self.survey.choice.runtime
+        """Wait until it answers, or say why it never will."""
         where = endpoint(self.survey.wanted, self.survey.paths)
-        deadline = time.monotonic() + self.ready_timeout
-        while not answers(where):
-            reason = runtime.failure()
-            if reason is None and time.monotonic() > deadline:
-                reason = f"no answer to GET /v2/ within {self.ready_timeout:.0f} s"
-            if reason:
-                lines = last_words(tuple(runtime.logs(tail=_LOG_TAIL)))
-                raise NotHealthy(f"{runtime.kind} {self.survey.wanted.name}", reason, lines)
-            time.sleep(_POLL)
+        until_it_answers(self.survey.choice.runtime, self.survey.wanted.name, where, self.ready_timeout)
 
 
 _DO: dict[tuple[Resource, Action], Callable[[Steps, Step], Callable[[], None] | None]] = {
@@ -305,6 +299,7 @@ for _runtime in (Resource.CONTAINER, Resource.SERVICE):
         (_runtime, Action.WAIT): Steps.wait,
         (_runtime, Action.SET_ASIDE): Steps.set_aside,
         (_runtime, Action.REMOVE): Steps.remove,
+        (_runtime, Action.PROVE): Steps.prove,
         (_runtime, Action.PUT_BACK): Steps.put_back,
         (_runtime, Action.DISCARD): Steps.discard,
     }
@@ -319,13 +314,6 @@ def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
     if isinstance(wanted.storage, Directory):
         return Kind.STORAGE, str(wanted.storage.path)
     return Kind.VOLUME, wanted.storage.name
-
-
-def last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines that say why it ended: a Go program that panics says so first, and then where."""
-    panics = [at for at, line in enumerate(lines) if line.startswith("panic:")]
-    start = panics[-1] if panics else max(len(lines) - _LOG_LINES, 0)
-    return lines[start : start + _LOG_LINES]
 
 
 def _remove_empty(directories: list[Path]) -> None:

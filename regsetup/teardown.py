@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup import storage
-from regsetup.backends.choice import Choice, reopen
-from regsetup.backends.engine import of_this_shell
+from regsetup.backends.choice import Choice, other_side, reopen
+from regsetup.backends.engine import Engine, connect, of_this_shell
 from regsetup.certify import certificate_files
 from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
@@ -23,6 +23,7 @@ from regsetup.status import remembered
 from regsetup.trust_here import TrustFile, clients, forget, no_restart
 
 if TYPE_CHECKING:
+    from regsetup.backends.base import Runtime
     from regsetup.deployment import Paths
     from regsetup.observed import Seen
     from regsetup.state import State
@@ -57,12 +58,14 @@ class Removal:
 
     Attributes:
         state: None where there is nothing under this name.
+        other: the other back end, where an interrupted move left something on it.
         things: for people, such as ``container registry``.
         stored: the images, which only ``--purge`` deletes.
     """
 
     state: State | None
     choice: Choice | None
+    other: Choice | None
     things: tuple[str, ...]
     stored: tuple[Stored, ...]
 
@@ -75,12 +78,19 @@ def look(paths: Paths) -> Removal:
     """
     state = states.read(paths.state)
     if state is None:
-        return Removal(None, None, (), ())
+        return Removal(None, None, None, (), ())
     choice = reopen(paths, state)
-    things = tuple(f"{kind} {target}" for kind in _RUNTIME for target in state.of(kind))
+    other = other_side(paths, state, choice)
+    runtimes = [one.runtime for one in (choice, other) if one]
+    things = tuple(
+        f"{one.kind} {target}"
+        for one in runtimes
+        for target in state.of(Kind(one.kind))
+        if not _is_strangers(one.current())
+    )
     stored = [_directory(Path(target)) for target in state.of(Kind.STORAGE) if Path(target).is_dir()]
     stored += [_volume(choice, name) for name in state.of(Kind.VOLUME)]
-    return Removal(state, choice, things, tuple(stored))
+    return Removal(state, choice, other, things, tuple(stored))
 
 
 def _directory(path: Path) -> Stored:
@@ -115,19 +125,23 @@ def remove(removal: Removal, paths: Paths) -> list[str]:
     """
     if removal.state is None or removal.choice is None:
         return []
-    runtime = removal.choice.runtime
+    notes = [note for side in (removal.choice, removal.other) if side for note in _remove(side.runtime)]
+    notes += _untell(removal, paths)
+    for path in (paths.config, paths.log):
+        path.unlink(missing_ok=True)
+    states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST))
+    return notes
+
+
+def _remove(runtime: Runtime) -> list[str]:
+    """Remove what is ours on one back end, and say what is not."""
     current, aside = runtime.current(), runtime.aside()
     if not _is_strangers(current):
         runtime.remove()
     if not _is_strangers(aside):
         runtime.discard_aside()
     stay = [one.name for one in (current, aside) if one and _is_strangers(one)]
-    notes = [f"{runtime.kind} {name} was not made by regsetup and stays" for name in stay]
-    notes += _untell(removal, paths)
-    for path in (paths.config, paths.log):
-        path.unlink(missing_ok=True)
-    states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST))
-    return notes
+    return [f"{runtime.kind} {name} was not made by regsetup and stays" for name in stay]
 
 
 def _is_strangers(seen: Seen | None) -> bool:
@@ -160,20 +174,20 @@ def purge(removal: Removal, paths: Paths) -> list[Path]:
         return []
     for target in removal.state.of(Kind.STORAGE):
         storage.purge(Path(target))
-    if removal.choice.engine:
-        _purge_engine(removal.choice, removal.state)
+    if removal.state.of(Kind.VOLUME) or removal.state.of(Kind.IMAGE):
+        _purge_engine(removal.choice.engine or connect(removal.state.engine), removal.state)
     _purge_files(removal.state, paths)
     directories = {Path(target) for target in removal.state.of(Kind.DIRECTORY)}
     return sorted(directories - {paths.root}, key=lambda path: len(path.parts), reverse=True)
 
 
-def _purge_engine(choice: Choice, state: State) -> None:
+def _purge_engine(engine: Engine, state: State) -> None:
     from regsetup.backends import images, volumes
 
     for name in state.of(Kind.VOLUME):
-        volumes.remove(choice.docker(), name)
+        volumes.remove(engine, name)
     for reference in state.of(Kind.IMAGE):
-        images.remove_unused(choice.docker(), reference)
+        images.remove_unused(engine, reference)
 
 
 def _purge_files(state: State, paths: Paths) -> None:

@@ -79,6 +79,28 @@ def choose(wanted: Deployment, paths: Paths, state: State | None) -> Choice:
     return _docker(engine, paths, "asked for" if wanted.backend is Backend.DOCKER else "an engine answers")
 
 
+def move(paths: Paths, to: Backend) -> Choice:
+    """Return the back end that a registry moves to.
+
+    Raises:
+        EngineDown, EngineNoRights, EngineElsewhere, BadContext: Docker was asked for.
+    """
+    if to is Backend.EMBEDDED:
+        return embedded(paths, "asked for")
+    return _docker(connect(), paths, "asked for")
+
+
+def other_side(paths: Paths, state: State, choice: Choice) -> Choice | None:
+    """Return the other back end, where the ledger has something on it: a move is under way, or was cut short.
+
+    Raises:
+        EngineDown, EngineNoRights: the engine of that container does not answer.
+    """
+    if choice.engine is None:
+        return _docker(connect(state.engine), paths, "a move") if state.of(Kind.CONTAINER) else None
+    return embedded(paths, "a move") if state.of(Kind.SERVICE) else None
+
+
 def reopen(paths: Paths, state: State) -> Choice:
     """Return the back end that ``state`` names, on the engine that it was made on.
 

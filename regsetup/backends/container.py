@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsetup.backends.distribution import own_variables
 from regsetup.deployment import Directory, Listen, Tls
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def describe(wanted: Deployment, sources: Sources, facts: Facts) -> Container:
         port=wanted.listen.port,
         publish=Listen(wanted.bind, wanted.port),
         scheme=wanted.scheme,
-        env=(("REGISTRY_HTTP_ADDR", str(wanted.listen)), *wanted.env),
+        env=(("REGISTRY_HTTP_ADDR", str(wanted.listen)), *own_variables(facts.config_path, wanted.env)),
         labels=((LABEL_NAME, wanted.name),),
         mounts=_mounts(wanted, sources, facts),
         health=_health(wanted, facts),

@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from regsetup.backends.container import LABEL_NAME
+from regsetup.backends.distribution import CONFIG_2
 from regsetup.backends.docker import LABEL_SPEC
 from regsetup.backends.engine import EngineError, translated
-from regsetup.backends.images import CONFIG_2
 from regsetup.errors import RegsetupError
 from regsetup.reference import Digest
 

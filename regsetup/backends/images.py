@@ -7,6 +7,7 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from regsetup.backends.distribution import CONFIG_2
 from regsetup.backends.engine import EngineError, translated
 from regsetup.errors import RegsetupError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from regsetup.backends.engine import Engine
 
-# Where the image's own command finds its configuration: registry:2; registry:3 moved it.
-CONFIG_2 = "/etc/docker/registry/config.yml"
 _INDEX_LIMIT = 1 << 20  # bytes; manifest.json of an archive with hundreds of images is below 100 KiB
 
 
@@ -184,6 +183,34 @@ def load(engine: Engine, path: Path, reference: str, progress: Callable[[Progres
     if find(engine, reference) is None:
         tags = ", ".join(read_archive(path).tags) or "an image without a name"
         raise BadArchive(f"{path} holds {tags}, not {reference}", fix="name it with --image")
+
+
+def newest(engine: Engine, reference: str) -> bool | None:
+    """Ask whether the engine has what ``reference`` names at its registry now; None where it has none of it.
+
+    Raises:
+        ImageNotFound: no network, no such image, or no rights on it.
+    """
+    from docker.errors import ImageNotFound as NoSuchImage
+
+    with translated():
+        try:
+            local = engine.client.images.get(reference).attrs.get("RepoDigests") or ()
+        except NoSuchImage:
+            local = None
+    try:
+        with translated():
+            there = str(engine.client.images.get_registry_data(reference).id)
+    except EngineError as error:
+        raise ImageNotFound(reference, error.cause or error.message) from error
+    return None if local is None else any(one.endswith(f"@{there}") for one in local)
+
+
+def name(engine: Engine, image: str, reference: str) -> None:
+    """Have ``reference`` mean the image of this id again."""
+    repository, tag = _split(reference)
+    with translated():
+        engine.client.api.tag(image, repository, tag)
 
 
 def remove_unused(engine: Engine, reference: str) -> None:

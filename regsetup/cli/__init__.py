@@ -25,6 +25,7 @@ from regsetup.cli import (
     teardown,
     trust,
     up,
+    upgrade,
     users,
     verify,
 )
@@ -96,6 +97,7 @@ def build(command: str | None) -> typer.Typer:
         doctor,
         trust,
         cert,
+        upgrade,
         serve,
         teardown,
     ):

@@ -19,13 +19,14 @@ def planned(found: Deployed, *, exit_code: bool) -> render.Outcome:
     """Show the plan; with ``exit_code`` pending changes end the program with 3."""
     pending = bool(found.plan.pending)
     return render.Outcome(
-        data=_plan_data(found) | {"pending": len(found.plan.pending)},
-        lines=(_plan_table(found.plan), *(() if pending else ("nothing to do",))),
+        data=plan_data(found) | {"pending": len(found.plan.pending)},
+        lines=(plan_table(found.plan), *(() if pending else ("nothing to do",))),
         code=3 if pending and exit_code else 0,
     )
 
 
-def _plan_data(found: Deployed) -> dict[str, Any]:
+def plan_data(found: Deployed) -> dict[str, Any]:
+    """Return a plan as ``--json`` shows it."""
     return {
         "name": found.survey.wanted.name,
         "backend": found.survey.choice.runtime.backend,
@@ -45,7 +46,8 @@ def _plan_data(found: Deployed) -> dict[str, Any]:
     }
 
 
-def _plan_table(plan: Plan) -> Any:
+def plan_table(plan: Plan) -> Any:
+    """Return a plan as a table for people."""
     from rich.table import Column, Table
 
     what = Column("what", overflow="fold")
@@ -65,7 +67,7 @@ def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
     wanted, found = done.survey.wanted, done.survey
     checks = prove_here(wanted, found.paths, found.choice, tell) if check else ()
     errors = failed(checks)
-    data = _plan_data(done) | {
+    data = plan_data(done) | {
         "address": wanted.address,
         "url": f"{wanted.scheme}://{wanted.address}",
         "auth": wanted.auth,

@@ -152,13 +152,11 @@ def up(
     from regsetup.cli.progress import Steps
     from regsetup.cli.summary import finished, planned
     from regsetup.deployment import Paths
-    from regsetup.given import BadSetting
     from regsetup.load import find_home, load
     from regsetup.settings import FIELDS
     from regsetup.trust_here import no_restart as never
 
-    if not 0 <= wait < DAY:
-        raise BadSetting("--wait", str(wait), f"seconds, from 0 to {DAY}")
+    seconds(wait)
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
@@ -177,3 +175,16 @@ def up(
             ready_timeout=wait,
         )
     return finished(done, loaded, check=not no_check)
+
+
+def seconds(wait: float) -> float:
+    """Return the deadline that ``--wait`` gives.
+
+    Raises:
+        BadSetting: negative, or more than a day.
+    """
+    from regsetup.given import BadSetting
+
+    if not 0 <= wait < DAY:
+        raise BadSetting("--wait", str(wait), f"seconds, from 0 to {DAY}")
+    return wait

@@ -1,7 +1,8 @@
-"""``up`` that is killed: ends as by SIGKILL when the n-th step begins or is done.
+"""``up`` or ``migrate`` that is killed: ends as by SIGKILL when the n-th step begins or is done.
 
-Run as ``python -m tests.bed.dying N [--adopt] NAME PORT DATA [KEY=VALUE ...]``; exit code 137 says that it
-was killed, 0 that there were fewer events. What comes after the data are variables of the container.
+Run as ``python -m tests.bed.dying N [--adopt] NAME PORT DATA [KEY=VALUE ...]``, or as ``... N --to BACKEND
+NAME``; exit code 137 says that it was killed, 0 that there were fewer events. What comes after the data are
+variables of the container.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from regsetup.auth.htpasswd import Cost
 from regsetup.deploy import deploy
-from regsetup.deployment import Paths
+from regsetup.deployment import Backend, Paths
 from regsetup.load import find_home, load
 from regsetup.secret import Secret
 from regsetup.steps import Password
+from regsetup.upgrade import How, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +66,10 @@ def _passwords(users: tuple[str, ...]) -> Mapping[str, Password]:
 def main(arguments: list[str]) -> int:
     """Run ``up`` until it is killed."""
     n, *rest = arguments
+    if rest[0] == "--to":
+        paths = Paths(find_home(os.environ), rest[2])
+        migrate(paths, Backend(rest[1]), How(_passwords, Killer(int(n)), lambda _check: None))
+        return 0
     adopt = "--adopt" in rest
     name, port, data, *env = [word for word in rest if word != "--adopt"]
     home = find_home(os.environ)

@@ -22,9 +22,28 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
     frozenset(
-        {"apply", "collect", "deploy", "doctor", "inspection", "inventory", "listing", "steps", "verify"}
-    )
-    | {"probe", "prove", "remote", "smoke", "status", "teardown", "transfer"},
+        {
+            "apply",
+            "collect",
+            "deploy",
+            "doctor",
+            "inspection",
+            "inventory",
+            "listing",
+            "probe",
+            "prove",
+            "remote",
+            "safeguard",
+            "smoke",
+            "status",
+            "steps",
+            "teardown",
+            "transfer",
+            "upgrade",
+            "verify",
+            "waiting",
+        }
+    ),
     frozenset({"cli"}),
 )
 REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "reference", "secret", "auth"})

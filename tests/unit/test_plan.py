@@ -17,6 +17,7 @@ from regsetup.plan import Action, Goal, NotOurs, Plan, Resource, Step, plan
 RUNTIMES = (Resource.CONTAINER, Resource.SERVICE)
 NAME = "registry"
 WANTED, OLDER = Spec({"port": "5000"}), Spec({"port": "4999", "auth": "off"})
+OTHER = {Resource.CONTAINER: Resource.SERVICE, Resource.SERVICE: Resource.CONTAINER}
 STALE = Spec({"port": "5000", "certificate": "the one before"})
 
 
@@ -28,6 +29,8 @@ class Machine:
     seen: Observed
     certificate: str | None = None
     waited: bool = False
+    proven: bool = False
+    stopped: bool = False
     log: list[Step] = field(default_factory=list)
 
     @classmethod
@@ -45,6 +48,7 @@ class Machine:
                 certificate=self.certificate,
                 image_archive=archive,
                 adopt=adopt,
+                moves=self.goal.moves and self.seen.other is not None,
             ),
             self.seen,
         )
@@ -60,7 +64,9 @@ class Machine:
 
     def do(self, step: Step) -> None:
         self.log.append(step)
-        if step.resource in RUNTIMES:
+        if step.resource is OTHER[self.goal.runtime]:
+            self._other(step)
+        elif step.resource in RUNTIMES:
             self._runtime(step)
         elif step.resource is Resource.IMAGE:
             self.seen = replace(self.seen, image="loaded" if step.action is Action.LOAD else "pulled")
@@ -80,6 +86,20 @@ class Machine:
     def _file(self, name: str, digest: str) -> None:
         self.seen = replace(self.seen, files={**self.seen.files, name: digest})
 
+    def _other(self, step: Step) -> None:
+        other = self.seen.other
+        assert other is not None
+        assert other.spec is not None, "touched what regsetup did not make"
+        if step.action is Action.SET_ASIDE:
+            self.seen, self.stopped = replace(self.seen, other=replace(other, running=False)), True
+        elif step.action is Action.REMOVE:
+            assert not self.goal.moves, "removed the one that works"
+        else:
+            assert step.action is Action.DISCARD
+            assert self.waited or not self.goal.moves, "the old one went before the new one was healthy"
+            assert self.proven or not (self.goal.moves and self.goal.guarded)
+            self.seen = replace(self.seen, other=None)
+
     def _runtime(self, step: Step) -> None:
         seen, current, aside = self.seen, self.seen.current, self.seen.aside
         if step.action is Action.CREATE:
@@ -88,8 +108,9 @@ class Machine:
             assert self.goal.image is None or seen.image is not None, "a container is made of an image"
             assert self.certificate is None, "it is made when its certificate is there"
             assert self.goal.files.keys() <= seen.files.keys(), "it is made when its files are there"
+            assert not (seen.other and seen.other.running), "two would hold one port"
             current = Seen("new", step.target, self.spec, running=False)
-            self.seen, self.waited = replace(seen, current=current), False
+            self.seen, self.waited, self.proven = replace(seen, current=current), False, False
         elif step.action is Action.START:
             assert current is not None
             self.seen = replace(seen, current=replace(current, running=True, health="healthy"))
@@ -112,13 +133,17 @@ class Machine:
         elif step.action is Action.REMOVE:
             assert current is not None
             assert current.spec is not None, "removed what regsetup did not make"
-            assert aside is not None, "removed the only one"
+            assert aside is not None or self.goal.moves, "removed the only one"
             self.seen = replace(seen, current=None)
+        elif step.action is Action.PROVE:
+            assert self.waited, "what is not healthy is not proven"
+            self.proven = True
         else:
             assert step.action is Action.DISCARD
-            assert current is not None
-            assert current.running
-            assert self.waited, "the old one went before the new one was healthy"
+            if not self.goal.moves:
+                assert current is not None
+                assert current.running
+                assert self.waited, "the old one went before the new one was healthy"
             self.seen = replace(seen, aside=None)
 
 
@@ -148,6 +173,7 @@ GOALS = st.builds(
     secret=st.booleans(),
     certificate=st.sampled_from([None, "expired"]),
     adopt=st.booleans(),
+    guarded=st.booleans(),
 ).flatmap(
     lambda goal: st.sampled_from([goal, replace(goal, image_archive="/a.tar")] if goal.image else [goal])
 )
@@ -281,7 +307,7 @@ def test_the_old_one_goes_only_after_the_new_one_has_answered(wanted: Goal, seen
     actions = [step.action for step in found.pending if step.resource in RUNTIMES]
     for at, action in enumerate(actions):
         if action is Action.DISCARD:
-            assert actions[at - 1] is Action.WAIT
+            assert actions[at - 1] in (Action.WAIT, Action.PROVE)
         if action is Action.START:
             assert actions[at + 1] is Action.WAIT
 
@@ -317,6 +343,91 @@ def test_what_stops_a_running_registry_says_that_it_does(wanted: Goal, seen: Obs
     for step in found.steps:
         if step.action in (Action.SET_ASIDE, Action.PUT_BACK):
             assert step.restarts == (NAME,)
+
+
+MOVES = st.builds(
+    lambda wanted, seen, other: (
+        replace(wanted, moves=True, adopt=False),
+        replace(seen, other=other, current=_ours_or_none(seen.current), aside=_ours_or_none(seen.aside)),
+    ),
+    GOALS,
+    OBSERVED,
+    seens().filter(lambda one: one.spec is not None),
+)
+
+
+def _ours_or_none(seen: Seen | None) -> Seen | None:
+    return seen if seen and seen.spec else None
+
+
+@given(MOVES)
+@how(max_examples=150)
+def test_a_move_ends_on_the_new_side_alone(move: tuple[Goal, Observed]) -> None:
+    machine = Machine.at(*move)
+    machine.carry_out(machine.plan())
+    assert machine.seen.other is None
+    assert machine.seen.aside is None
+    assert machine.seen.current is not None
+    assert machine.seen.current.running
+    assert machine.plan().pending == ()
+
+
+@given(MOVES, st.data())
+@how(max_examples=150)
+def test_a_move_that_is_killed_is_taken_back_by_the_next_up(
+    move: tuple[Goal, Observed], data: st.DataObject
+) -> None:
+    """The next ``up`` is told to stay on the old side, whose ``other`` is what the move had begun."""
+    machine = Machine.at(*move)
+    found = machine.plan()
+    machine.carry_out(found, stop_after=data.draw(st.integers(0, len(found.pending) - 1), "steps done"))
+    left = machine.seen
+    assume(left.other is not None)
+    old = replace(move[0], runtime=OTHER[move[0].runtime], moves=False, certificate=None)
+    spec = left.other.spec if left.other else None
+    stopped = machine.stopped
+    back = Machine.at(
+        old,
+        replace(
+            left,
+            current=None if stopped else left.other,
+            aside=replace(left.other, name=f"{NAME}.aside") if stopped and left.other else None,
+            other=left.current or left.aside,
+        ),
+    )
+    assert spec is not None
+    back.carry_out(back.plan())
+    assert back.seen.other is None
+    assert back.seen.current is not None
+    assert back.seen.current.running
+    assert back.plan().pending == ()
+
+
+def test_a_move_does_not_touch_what_is_not_ours() -> None:
+    wanted = goal(moves=True)
+    with pytest.raises(NotOurs, match="container named registry"):
+        plan(wanted, settled(current=ours(None), other=ours()))
+    with pytest.raises(NotOurs, match="service named registry"):
+        plan(wanted, settled(current=None, other=ours(None)))
+
+
+def test_what_is_guarded_is_proven_before_the_old_one_goes() -> None:
+    assert steps(plan(goal(guarded=True), settled(current=ours(OLDER)))) == [
+        "set aside container",
+        "create container",
+        "start container",
+        "wait for container",
+        "prove container",
+        "discard container",
+    ]
+    assert steps(plan(goal(guarded=True, moves=True), settled(current=None, other=ours()))) == [
+        "set aside service",
+        "create container",
+        "start container",
+        "wait for container",
+        "prove container",
+        "discard service",
+    ]
 
 
 def test_on_an_empty_machine_everything_is_made_in_order() -> None:

@@ -1,0 +1,56 @@
+"""Waits until a registry that was started answers, or says why it never will."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from regsetup.errors import RegsetupError
+from regsetup.probe import answers
+
+if TYPE_CHECKING:
+    from regsetup.backends.base import Runtime
+    from regsetup.client import Endpoint
+
+READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
+_POLL = 0.05  # seconds between two looks at a starting registry
+_LOG_LINES = 10  # of a registry that did not come up, in the error's cause
+_LOG_TAIL = 200  # lines to find them in: Go's account of a panic takes about thirty
+
+
+class NotHealthy(RegsetupError):
+    """The registry did not come up; what ran before is back."""
+
+    code = "not-healthy"
+
+    def __init__(self, what: str, reason: str, lines: tuple[str, ...]) -> None:
+        shown = "\n".join(lines)
+        super().__init__(
+            f"{what} did not become healthy",
+            cause=f"{reason}\nits last lines:\n{shown}" if lines else f"{reason}; it wrote nothing",
+            fix="mend what the lines say, then regsetup up again; nothing was changed",
+        )
+
+
+def until_it_answers(runtime: Runtime, name: str, where: Endpoint, timeout: float) -> None:
+    """Wait for ``timeout`` seconds at most.
+
+    Raises:
+        NotHealthy: it ended, or did not answer in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not answers(where):
+        reason = runtime.failure()
+        if reason is None and time.monotonic() > deadline:
+            reason = f"no answer to GET /v2/ within {timeout:.0f} s"
+        if reason:
+            lines = last_words(tuple(runtime.logs(tail=_LOG_TAIL)))
+            raise NotHealthy(f"{runtime.kind} {name}", reason, lines)
+        time.sleep(_POLL)
+
+
+def last_words(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines that say why it ended: a Go program that panics says so first, and then where."""
+    panics = [at for at, line in enumerate(lines) if line.startswith("panic:")]
+    start = panics[-1] if panics else max(len(lines) - _LOG_LINES, 0)
+    return lines[start : start + _LOG_LINES]
