@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup.backends import serve_command, unit
+from regsetup.backends.container import Sources
 from regsetup.backends.description import Description, ManagedBy
 from regsetup.backends.detached import NOTE, Detached
 from regsetup.backends.manager import STOP_SECONDS, Life, ServiceError
@@ -119,7 +120,7 @@ class EmbeddedRuntime:
             PortNeedsRoot, AddressNotHere: this user can't open the port there.
             CannotWrite: no rights, no space.
         """
-        argv = serve_command.argv(wanted, self.paths, self._command)
+        argv = serve_command.argv(wanted, Sources.of(self.paths), self._command)
         ports.check(wanted.bind, wanted.port)
         if self._ours():
             self.stop()

@@ -19,6 +19,7 @@ from regsetup.observed import Spec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from regsetup.backends.container import Sources
     from regsetup.deployment import Deployment, Paths
 
 COMMAND = (sys.executable, "-m", "regsetup", "serve")
@@ -70,7 +71,7 @@ def spec(wanted: Deployment, paths: Paths, command: tuple[str, ...], managed_by:
     return Spec(settings | {f"env {key}": value for key, value in wanted.env})
 
 
-def argv(wanted: Deployment, paths: Paths, command: tuple[str, ...]) -> tuple[str, ...]:
+def argv(wanted: Deployment, sources: Sources, command: tuple[str, ...]) -> tuple[str, ...]:
     """Return the command line; it names files that hold secrets, never a secret.
 
     Raises:
@@ -79,11 +80,11 @@ def argv(wanted: Deployment, paths: Paths, command: tuple[str, ...]) -> tuple[st
     words = [*command, "--bind", wanted.bind, "--port", str(wanted.port)]
     words += ["--data", str(data_directory(wanted))]
     if wanted.auth:
-        words += ["--htpasswd", str(paths.htpasswd), "--realm", wanted.realm]
+        words += ["--htpasswd", str(sources.auth / "htpasswd"), "--realm", wanted.realm]
     else:
         words += ["--no-auth"]
     if wanted.tls is not Tls.OFF:
-        words += ["--cert", str(paths.certs / "tls.crt"), "--key", str(paths.certs / "tls.key")]
+        words += ["--cert", str(sources.certs / "tls.crt"), "--key", str(sources.certs / "tls.key")]
     if wanted.mirror_of:
         words += ["--mirror-of", wanted.mirror_of]
     return tuple(words)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ID = "REGSETUP_ID"  # field of the journal, systemd.journal-fields(7): which of the services of this name
-_RESTART = {
+RESTART = {
     RestartPolicy.NO: "no",
     RestartPolicy.ON_FAILURE: "on-failure",
     RestartPolicy.UNLESS_STOPPED: "always",  # `systemctl stop` is not undone by Restart=
@@ -67,7 +67,7 @@ def text(
         "mounts": f"{quote(str(data))} {quote(str(root))}",
         "command": " ".join(quote(word, dollars=True) for word in argv),
         "environment": [quote(f"{key}={value}") for key, value in env],
-        "restart": _RESTART[restart],
+        "restart": RESTART[restart],
         "stop_seconds": STOP_SECONDS,
         "log": str(log).replace("%", "%%"),
         "writable": quote(str(data)),

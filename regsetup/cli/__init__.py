@@ -18,6 +18,7 @@ from regsetup.cli import (
     check,
     doctor,
     gc,
+    handover,
     inspect,
     render,
     serve,
@@ -99,6 +100,7 @@ def build(command: str | None) -> typer.Typer:
         cert,
         upgrade,
         serve,
+        handover,
         teardown,
     ):
         family.register(app)

@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "collect",
             "deploy",
             "doctor",
+            "handover",
             "inspection",
             "inventory",
             "listing",
