@@ -148,6 +148,20 @@ def find(wish: Wish, home: Path, registry: str | None = None) -> Place:
     return Place(address, Endpoint(f"{scheme}://{host}", ca=wish.ca, also=also))
 
 
+def addresses(wish: Wish, home: Path) -> tuple[str, ...]:
+    """Return the addresses that credentials for a registry may be kept under, without asking it.
+
+    Raises:
+        BadEndpoint, NoRegistryNamed: as ``find``.
+    """
+    if wish.registry:
+        return (_split(wish.registry)[1],)
+    local = _local(wish, home, None)
+    if local is None:
+        raise NoRegistryNamed(wish.name)
+    return local.addresses
+
+
 @contextlib.contextmanager
 def entered(
     place: Place, given: Credentials | None, ask: Ask | None, repository: str = ""
@@ -168,8 +182,8 @@ def entered(
     if given or (place.local and not place.local.wanted.auth):
         yield replace(place.endpoint, credentials=given)
         return
-    addresses = place.local.addresses if place.local else (place.address,)
-    found = next(filter(None, (credentials.find(one, repository) for one in addresses)), None)
+    called = place.local.addresses if place.local else (place.address,)
+    found = next(filter(None, (credentials.find(one, repository) for one in called)), None)
     known = replace(place.endpoint, credentials=found.credentials if found else None)
     if found and (place.local is None or _enters(known)):
         yield known

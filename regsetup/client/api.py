@@ -99,6 +99,11 @@ class RegistryClient:
         """Close every connection."""
         self._transport.close()
 
+    @property
+    def asked(self) -> bool:
+        """Whether the registry has asked who we are, and was told: an open one asks nobody."""
+        return self._transport.asked
+
     def ping(self) -> Answer:
         """Ask ``/v2/`` and return its answer, 200 or 401 (end-1).
 

@@ -53,6 +53,11 @@ class Authenticator:
         self._basic: str | None = None
         self._tokens: dict[tuple[str, ...], _Token] = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether the registry has asked who we are, and could be told."""
+        return self._basic is not None or bool(self._tokens)
+
     def header(self, method: str, url: str) -> str | None:
         """Return the Authorization header for a request to the endpoint, as far as it is known."""
         token = self._tokens.get(_purpose(method, url))

@@ -76,6 +76,11 @@ class Transport:
         self._connections = Connections(endpoint, timeout)
         self._login = Authenticator(endpoint, self._fetch_token)
 
+    @property
+    def asked(self) -> bool:
+        """Whether the registry has asked who we are, and was told."""
+        return self._login.asked
+
     def close(self) -> None:
         """Close every idle connection."""
         self._connections.close()
