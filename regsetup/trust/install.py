@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from regsetup.host.files import remove_unfinished
 from regsetup.trust.base import CannotTakeBack, Touched, read, sha256
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def install(client: Client, registry: Registry, ledger: Ledger) -> Done:
     Raises:
         RegsetupError: see ``Client.plan``, ``apply`` and ``settle``.
     """
+    for entry in _own(client, registry.address, ledger):
+        remove_unfinished(entry.path)
     outdated = [entry for entry in _own(client, registry.address, ledger) if client.outdated(entry, registry)]
     _take_back(client, outdated, ledger)
     plan = client.plan(registry)
@@ -78,6 +81,8 @@ def remove(client: Client, address: str, ledger: Ledger) -> Done:
         CannotTakeBack: others have changed a file; it and those before it stay in the ledger.
     """
     entries = _own(client, address, ledger)
+    for entry in entries:
+        remove_unfinished(entry.path)
     notes = _take_back(client, entries, ledger)
     if entries:
         notes += _said(client.settle())
