@@ -103,8 +103,11 @@ class Way:
     name: str
 
     @contextlib.contextmanager
-    def to(self, reference: Reference | None = None) -> Iterator[Reached]:
+    def to(self, reference: Reference | None = None, timeout: float = 10.0) -> Iterator[Reached]:
         """Give the registry that the reference leads to, or without one that of the options.
+
+        Args:
+            timeout: seconds of silence that it is given.
 
         Raises:
             RegsetupError: no such registry, or no way into it.
@@ -115,7 +118,7 @@ class Way:
         given, place = self.credentials(), self.place(reference)
         ask = prompt if sys.stdin.isatty() and not render.style.json else None
         within = place.repository(reference.repository) if reference else ""
-        with remote.entered(place, given, ask, within) as where, RegistryClient(where) as client:
+        with remote.entered(place, given, ask, within) as where, RegistryClient(where, timeout) as client:
             yield Reached(client, place)
 
     @contextlib.contextmanager

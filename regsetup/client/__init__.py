@@ -5,6 +5,7 @@ nothing that a digest can check. Importing it does not import urllib3; making a 
 """
 
 from regsetup.client.api import Descriptor, Manifest, RegistryClient
+from regsetup.client.downloads import Begun
 from regsetup.client.endpoint import BadEndpoint, Credentials, Endpoint
 from regsetup.client.errors import (
     AnswerCut,
@@ -29,6 +30,7 @@ __all__ = [
     "AnswerCut",
     "BadAuthority",
     "BadEndpoint",
+    "Begun",
     "Credentials",
     "Denied",
     "Descriptor",

@@ -6,13 +6,12 @@ OCI distribution-spec 1.1, "Endpoints" end-1 to end-13; ``_catalog`` and the API
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import urlencode
 
 from regsetup.auth.libtrust import signed_payload
-from regsetup.client import uploads
+from regsetup.client import downloads, uploads
 from regsetup.client.calls import (
     blob_path,
     call,
@@ -25,7 +24,7 @@ from regsetup.client.calls import (
     repository_path,
     size,
 )
-from regsetup.client.connections import CHUNK
+from regsetup.client.downloads import Begun
 from regsetup.client.errors import DigestMismatch, NotARegistry, NotFound, UnexpectedAnswer
 from regsetup.client.transport import Answer, Ask, Transport
 from regsetup.reference import BadReference, Digest
@@ -129,28 +128,21 @@ class RegistryClient:
         except NotFound:
             return None
 
-    def get_blob(self, repository: str, digest: Digest, *, limit: int | None = None) -> Iterator[bytes]:
+    def get_blob(
+        self, repository: str, digest: Digest, *, limit: int | None = None, begun: Begun | None = None
+    ) -> Iterator[bytes]:
         """Yield the blob in pieces of at most 1 MiB (end-2); errors come with them. Exhaust or close it.
+
+        Args:
+            limit: bytes that it may have.
+            begun: what is here already and need not be sent again; it learns of each piece, so that a second
+                call goes on where an AnswerCut ended the first.
 
         Raises:
             DigestMismatch: after the last piece; keep nothing of it then.
-            UnexpectedAnswer: it is longer than ``limit`` bytes, where that is given.
+            UnexpectedAnswer: it is longer than ``limit`` bytes, or not the part that was asked for.
         """
-        ask = Ask("GET", blob_path(repository, digest))
-        hasher = hashlib.new(digest.algorithm)
-        seen = 0
-        with self._transport.opened(ask) as response:
-            if response.status != 200:
-                raise self._transport.error(ask, response)
-            while piece := response.read(CHUNK, decode_content=False):
-                seen += len(piece)
-                if limit is not None and seen > limit:
-                    raise UnexpectedAnswer(self.endpoint.address, str(ask), f"more than {limit} bytes long")
-                hasher.update(piece)
-                yield piece
-        got = Digest(digest.algorithm, hasher.hexdigest())
-        if got != digest:
-            raise DigestMismatch(f"a blob of {repository}", digest, got)
+        return downloads.pieces(self._transport, repository, begun or Begun(digest), limit)
 
     def put_blob(self, repository: str, content: bytes | BinaryIO, digest: Digest | None = None) -> Digest:
         """Upload a blob in one piece (end-4a, end-6) and return its digest.

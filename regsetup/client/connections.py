@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20  # bytes read or sent at once
 _KEPT = 16  # idle connections
+_CONNECT = (
+    10.0  # seconds for a connection, at most: who waits long for an answer waits for a peer that is there
+)
 
 
 class Connections:
@@ -73,7 +76,7 @@ class Connections:
     def _new_pool(self, proxy: str, name: str | None, scheme: str) -> PoolManager:
         import urllib3
 
-        timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
+        timeout = urllib3.Timeout(connect=min(self._timeout, _CONNECT), read=self._timeout)
         context = self._tls() if scheme == "https" else None  # the system's authorities take 25 ms to load
         if not proxy:
             return urllib3.PoolManager(

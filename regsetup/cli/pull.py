@@ -1,0 +1,164 @@
+"""``regsetup pull``: an image out of a registry into a directory or a file."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from regsetup.cli import moving, remote, render
+from regsetup.errors import RegsetupError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regsetup.image.layout_writer import Label
+    from regsetup.image.tree import Tree
+    from regsetup.image.writing import Target
+    from regsetup.reference import Reference
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+
+
+class Format(enum.StrEnum):
+    """How an image is written."""
+
+    OCI = "oci"
+    OCI_ARCHIVE = "oci-archive"
+    DOCKER_ARCHIVE = "docker-archive"
+
+
+class BadTarget(UsageError):
+    """Where to pull to is no directory and no file of a kind that is written."""
+
+    code = "bad-target"
+
+    def __init__(self, text: str, reason: str, fix: str) -> None:
+        super().__init__(f"can't pull to {text}: {reason}", fix=fix)
+
+
+class NotForDocker(RegsetupError):
+    """An artifact, such as a chart or a signature: no image that ``docker load`` could take."""
+
+    code = "not-for-docker"
+
+    def __init__(self, ref: str, media_type: str) -> None:
+        super().__init__(
+            f"{ref} is no image of an engine",
+            cause=f"its configuration is {media_type}",
+            fix="--format oci-archive, or name a directory",
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    render.command(app, "pull")(pull)
+
+
+@remote.reaching
+def pull(
+    way: remote.Way,
+    ref: remote.Ref,
+    target: Annotated[str, typer.Argument(metavar="DIR|FILE.tar", help="Where to.", show_default=False)],
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="oci: a directory; oci-archive: the same in a file; docker-archive: a file for docker load "
+            "(default for *.tar).",
+            show_default=False,
+        ),
+    ] = None,
+    platform: moving.PlatformOption = None,
+) -> render.Outcome:
+    """Fetch an image into an OCI layout (DIR) or an archive for docker load (FILE.tar).
+
+    Every digest is verified. A directory keeps other images, is not given again what it has, and a
+    pull that was interrupted goes on. A docker-archive has one platform: this machine's, by default.
+    """
+    from regsetup.image.platform import here
+    from regsetup.reference import Reference
+    from regsetup.transfer.pull import pull as work
+    from regsetup.transfer.remote_image import insist, survey
+    from regsetup.transfer.watch import Watch
+
+    reference, form = Reference.parse(ref), _format(target, form)
+    only = moving.wanted_platform(platform)
+    with way.to(reference, moving.TIMEOUT) as reached, moving.bars() as audience:
+        watch, repository = Watch(audience), reached.repository(reference)
+        what = reference.digest or reference.tag or "latest"
+        docker = form is Format.DOCKER_ARCHIVE
+        tree = survey(reached.client, repository, what, only or (here() if docker else None))
+        if only:
+            insist(reached.client, repository, tree, only)
+        label = _label(reached.place.address, repository, reference)
+        with _opened(Path(target), form, ref, label, tree) as writer:
+            changed = work(reached.client, repository, tree, writer, watch)
+    root = tree.root.part
+    data = {
+        "ref": ref,
+        "image": label.name if label else None,
+        "digest": str(root.digest),
+        "media_type": root.media_type,
+        "platforms": [str(one) for one in tree.platforms],
+        "target": target,
+        "format": str(form),
+        **moving.facts(watch),
+    }
+    lines = (f"{root.digest}", f"{moving.told(watch, 'fetched')}: {target} ({form})")
+    return render.Outcome(data, lines, changed=changed)
+
+
+def _format(target: str, wanted: Format | None) -> Format:
+    """Return how to write, by ``--format`` or by what the target looks like."""
+    path = Path(target)
+    if wanted in {Format.OCI_ARCHIVE, Format.DOCKER_ARCHIVE} and (path.is_dir() or target.endswith("/")):
+        raise BadTarget(target, "it is a directory", f"{target.rstrip('/')}/image.tar, or --format oci")
+    if wanted is Format.OCI and path.exists() and not path.is_dir():
+        raise BadTarget(target, "it is a file", "--format oci-archive")
+    if wanted:
+        return wanted
+    if path.is_dir() or target.endswith("/"):
+        return Format.OCI
+    if target.endswith(_COMPRESSED):
+        raise BadTarget(target, "layers are compressed already", "name it FILE.tar")
+    if target.endswith(".tar"):
+        return Format.DOCKER_ARCHIVE
+    if path.exists():
+        raise BadTarget(target, "it is a file", "a directory, or FILE.tar, or --format docker-archive")
+    return Format.OCI
+
+
+def _label(address: str, repository: str, reference: Reference) -> Label | None:
+    """Return what the image is called where it goes; one that was asked for by digest has no name."""
+    from regsetup.image.layout_writer import Label
+
+    if reference.digest and not reference.tag:
+        return None
+    tag = reference.tag or "latest"
+    return Label(f"{address}/{repository}:{tag}", tag)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, form: Format, ref: str, label: Label | None, tree: Tree) -> Iterator[Target]:
+    from regsetup.image.archive_writer import ArchiveWriter
+    from regsetup.image.document import DOCKER_CONFIG, OCI_CONFIG
+    from regsetup.image.layout_writer import LayoutWriter
+
+    if form is Format.OCI:
+        with LayoutWriter.opened(path, label) as directory:
+            yield directory
+        return
+    docker = form is Format.DOCKER_ARCHIVE
+    if docker and (kind := _config_type(tree)) not in {DOCKER_CONFIG, OCI_CONFIG}:
+        raise NotForDocker(ref, kind)
+    with ArchiveWriter.opened(path, label, tree, docker=docker) as file:
+        yield file
+
+
+def _config_type(tree: Tree) -> str:
+    blobs = tree.root.document.blobs
+    return blobs[0].media_type if blobs else "missing"
