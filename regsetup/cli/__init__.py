@@ -82,6 +82,7 @@ def build(command: str | None) -> typer.Typer:
     Reading the options of all commands would take a third of the time of ``--help``; None reads them all.
     """
     app = typer.Typer(
+        cls=render.Group,
         name="regsetup",
         help="A private container registry in one command: set up, proven, kept running, taken away.",
         no_args_is_help=True,

@@ -42,7 +42,9 @@ class OwnCertificate(UsageError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    family = typer.Typer(help="Look at the registry's certificate, and renew it.", no_args_is_help=True)
+    family = typer.Typer(
+        cls=render.Group, help="Look at the registry's certificate, and renew it.", no_args_is_help=True
+    )
     render.command(family, "status", family="cert")(status)
     render.command(family, "renew", family="cert")(renew)
     app.add_typer(family, name="cert")

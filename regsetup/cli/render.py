@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from regsetup.errors import RegsetupError
 
@@ -43,6 +44,26 @@ class Outcome:
     code: int = 0
     errors: tuple[RegsetupError, ...] = ()
     warnings: tuple[RegsetupError, ...] = ()
+
+
+class _Flags:
+    """Shows flags without a value's name: Typer would write ``--json <bool>``, as if one were to follow."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, those of Typer's own among them."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for one in found:
+            if getattr(one, "is_flag", False) and one.metavar is None:
+                one.metavar = ""
+        return found
+
+
+class Command(_Flags, TyperCommand):
+    """One command."""
+
+
+class Group(_Flags, TyperGroup):
+    """A family of commands."""
 
 
 class Stopped(RegsetupError):
@@ -110,7 +131,7 @@ def command(
             show(f"{family} {name}".strip(), outcome)
             raise typer.Exit(outcome.code)
 
-        app.command(name)(run)
+        app.command(name, cls=Command)(run)
         return run
 
     return register

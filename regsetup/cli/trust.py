@@ -89,7 +89,9 @@ class NoMirror(UsageError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    family = typer.Typer(help="Make the clients of this machine trust the registry.", no_args_is_help=True)
+    family = typer.Typer(
+        cls=render.Group, help="Make the clients of this machine trust the registry.", no_args_is_help=True
+    )
     for name, function in (("install", install), ("remove", remove), ("status", status), ("export", export)):
         render.command(family, name, family="trust")(function)
     app.add_typer(family, name="trust")
