@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import os
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from regsetup.registry.wire.request import Request
 
 FLUSH = 0.05  # seconds that lines wait for company: one write(2) for many
 
@@ -21,14 +22,15 @@ class AccessLog:
         self._descriptor = descriptor
         self._lines: list[str] = []
 
-    def note(self, request: web.BaseRequest, user: str, status: int, size: int, seconds: float) -> None:
+    def note(self, request: Request, user: str, status: int, size: int, seconds: float) -> None:
         """Note an answered request; ``size`` is the body's bytes."""
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH, self.flush)
-        agent = request.headers.get("User-Agent", "-")
+        agent = request.headers.get("user-agent", "-")
+        when, remote = _stamp(int(time.time())), request.channel.remote
         self._lines.append(
-            f"{_now()} {request.remote or '-'} {_safe(user) or '-'} {_safe(request.method)} "
-            f'{_safe(request.raw_path)} {status} {size} {seconds * 1000:.1f}ms "{_safe(agent)}"\n'
+            f"{when} {remote} {_safe(user) or '-'} {_safe(request.method)} "
+            f'{_safe(request.target)} {status} {size} {seconds * 1000:.1f}ms "{_safe(agent)}"\n'
         )
 
     def flush(self) -> None:
@@ -39,8 +41,9 @@ class AccessLog:
                 os.write(self._descriptor, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+@lru_cache(maxsize=1)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _safe(text: str) -> str:

@@ -7,25 +7,27 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from regsetup.registry import blobs, catalog, manifests, referrers, tags, uploads
 from regsetup.registry.accesslog import AccessLog
 from regsetup.registry.context import Context, no_space
-from regsetup.registry.errors import ApiError, NameUnknown, SizeInvalid, Unavailable, Unknown, Unsupported
+from regsetup.registry.errors import ApiError, NameUnknown, Unavailable, Unknown, Unsupported
 from regsetup.registry.metrics import CONTENT_TYPE, Metrics
 from regsetup.registry.reply import JSON, reply, reply_error
 from regsetup.registry.routing import Kind, Route, route
+from regsetup.registry.wire.framing import BodyInvalid
+from regsetup.registry.wire.response import Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from regsetup.registry.auth import Authenticator
+    from regsetup.registry.wire.request import Request
 
-    Endpoint = Callable[[Context, web.BaseRequest, Route], Awaitable[web.StreamResponse]]
+    Endpoint = Callable[[Context, Request, Route], Response | Awaitable[Response]]
 
 log = logging.getLogger("regsetup.registry")
 
+CLIENT_LEFT = 499  # nginx's status for a client that went away before the answer
 READING = frozenset({"GET", "HEAD"})
 OPEN = frozenset({Kind.ROOT, Kind.HEALTH})
 ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
@@ -50,8 +52,20 @@ ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
 }
 
 
+class _Visit:
+    """What is noted of one request."""
+
+    __slots__ = ("begin", "kind", "request", "user")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.begin = time.perf_counter()
+        self.kind = Kind.NOTHING
+        self.user = ""
+
+
 class App:
-    """Answers requests. ``handle`` is what the HTTP server calls."""
+    """Answers requests: ``handle`` is what connections call."""
 
     def __init__(
         self,
@@ -62,47 +76,23 @@ class App:
         self.context = context
         self._endpoints = endpoints
         self.metrics = Metrics()
-        self.active: set[web.RequestHandler] = set()
+        self.active = 0
         self.stopping = False
         self._authenticator = authenticator
         self._log = AccessLog() if context.settings.access_log else None
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; only a connection that broke raises."""
-        begin = time.perf_counter()
-        self.active.add(request.protocol)
-        kind = Kind.NOTHING
-        user = ""
-        status = 499  # nginx's: the client went away before the answer
-        size = 0
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request, at once if nothing has to be waited for; only a broken connection raises."""
+        visit = _Visit(request)
+        self.active += 1
         try:
-            try:
-                found = route(request.path)
-                kind = found.kind
-                if self._authenticator is not None and kind not in OPEN:
-                    user = await self._authenticator.check(request.headers.get("Authorization"))
-                response = await self._dispatch(request, found)
-            except ApiError as error:
-                response = reply_error(error)
-            except web.RequestPayloadError as error:
-                response = reply_error(SizeInvalid(f"the body can't be read: {error}"))
-            except ConnectionError:
-                raise
-            except OSError as error:
-                response = reply_error(_of_disk(error, request))
-            if self.stopping:
-                response.force_close()
-            status = response.status
-            size = response.content_length or 0
-            return response
-        finally:
-            seconds = time.perf_counter() - begin
-            self.active.discard(request.protocol)
-            self.metrics.count(request.method if kind in ENDPOINTS else "GET", kind.value, status, seconds)
-            if kind is Kind.BLOB and request.method == "GET":
-                self.metrics.sent += size
-            if self._log is not None:
-                self._log.note(request, user, status, size, seconds)
+            answer = self._begin(visit)
+        except Exception as error:  # noqa: BLE001 - a defect ends a request, not the server
+            answer = self._failure(error, request)
+        if isinstance(answer, Response):
+            self._note(visit, answer.status, answer.length or 0)
+            return answer
+        return self._wait(visit, answer)
 
     def close(self) -> None:
         """Write the log's last lines and let the threads end."""
@@ -112,10 +102,67 @@ class App:
             self._authenticator.close()
         self.context.close()
 
-    async def _dispatch(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
+    async def _wait(self, visit: _Visit, answer: Awaitable[Response]) -> Response:
+        status, size = CLIENT_LEFT, 0
+        try:
+            try:
+                response = await answer
+            except ConnectionError:
+                raise
+            except Exception as error:  # noqa: BLE001 - as in ``handle``
+                response = self._failure(error, visit.request)
+            status, size = response.status, response.length or 0
+            return response
+        finally:
+            self._note(visit, status, size)
+
+    def _begin(self, visit: _Visit) -> Response | Awaitable[Response]:
+        request = visit.request
+        found = route(request.path)
+        visit.kind = found.kind
+        if self._authenticator is not None and found.kind not in OPEN:
+            header = request.headers.get("authorization")
+            user = self._authenticator.known(header)
+            if user is None:
+                return self._authenticate(self._authenticator, visit, found)
+            visit.user = user
+        return self._dispatch(request, found)
+
+    async def _authenticate(self, authenticator: Authenticator, visit: _Visit, found: Route) -> Response:
+        visit.user = await authenticator.check(visit.request.headers["authorization"])
+        answer = self._dispatch(visit.request, found)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _note(self, visit: _Visit, status: int, size: int) -> None:
+        """Count and log an answered request."""
+        request, kind = visit.request, visit.kind
+        seconds = time.perf_counter() - visit.begin
+        self.active -= 1
+        self.metrics.count(request.method if kind in ENDPOINTS else "GET", kind.value, status, seconds)
+        if kind is Kind.BLOB and request.method == "GET":
+            self.metrics.sent += size
+        if self._log is not None:
+            self._log.note(request, visit.user, status, size, seconds)
+
+    def _failure(self, error: Exception, request: Request) -> Response:
+        """Return what an error is answered with."""
+        if isinstance(error, ApiError):
+            response = reply_error(error)
+            response.close = isinstance(error, BodyInvalid)
+            return response
+        if isinstance(error, OSError) and error.errno in uploads.FULL:
+            return reply_error(no_space())
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        if isinstance(error, OSError):
+            return reply_error(Unknown("the registry's storage failed"))
+        response = reply_error(Unknown("the registry failed"))
+        response.close = True
+        return response
+
+    def _dispatch(self, request: Request, found: Route) -> Response | Awaitable[Response]:
         methods = self._endpoints.get(found.kind)
         if methods is None:
-            return await self._fixed(request, found.kind)
+            return self._fixed(request, found.kind)
         if self.context.mirror is not None and request.method not in READING:
             raise Unsupported(
                 "the registry is a pull-through cache: push to its upstream", headers={"Allow": "GET, HEAD"}
@@ -125,23 +172,21 @@ class App:
             raise Unsupported("method not allowed", headers={"Allow": ", ".join(sorted(methods))})
         if self.context.settings.read_only and request.method not in READING:
             raise Unsupported("the registry is read-only")
-        return await endpoint(self.context, request, found)
+        return endpoint(self.context, request, found)
 
-    async def _fixed(self, request: web.BaseRequest, kind: Kind) -> web.StreamResponse:
+    def _fixed(self, request: Request, kind: Kind) -> Response | Awaitable[Response]:
         if kind is Kind.NOTHING:
             raise NameUnknown("no such endpoint", detail={"path": request.path})
         if request.method not in READING:
             raise Unsupported("method not allowed", headers={"Allow": "GET, HEAD"})
         if kind is Kind.HEALTH:
-            return await self.context.run(_health, self.context)
+            return self.context.run(_health, self.context)
         if kind is Kind.METRICS:
-            return reply(
-                200, None, self.metrics.render(len(self.active), self.context.received), CONTENT_TYPE
-            )
+            return reply(200, None, self.metrics.render(self.active, self.context.received), CONTENT_TYPE)
         return reply(200, None, b"{}", JSON)
 
 
-def _health(context: Context) -> web.Response:
+def _health(context: Context) -> Response:
     """Answer whether the storage can be read, and written unless that is off."""
     root = context.settings.root
     wanted = os.R_OK | os.X_OK | (0 if context.settings.read_only else os.W_OK)
@@ -150,10 +195,3 @@ def _health(context: Context) -> web.Response:
     if not context.settings.read_only:
         context.check_space(0)
     return reply(200, None, b'{"status": "ok"}', JSON)
-
-
-def _of_disk(error: OSError, request: web.BaseRequest) -> ApiError:
-    if error.errno in uploads.FULL:
-        return no_space()
-    log.error("%s %s: %s", request.method, request.path, error)
-    return Unknown("the registry's storage failed")

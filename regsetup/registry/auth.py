@@ -47,19 +47,24 @@ class Authenticator:
         self._threads = ThreadPoolExecutor(max_workers=CORES, thread_name_prefix="bcrypt")
         self._refresh()
 
-    async def check(self, header: str | None) -> str:
-        """Return the user whom an Authorization header names and proves.
+    def known(self, header: str | None) -> str | None:
+        """Return the user whom an Authorization header proves, if it was checked before; None: ``check`` it.
 
         Raises:
-            Unauthorized: no header, not Basic, no such user, or a wrong password.
+            Unauthorized: there is no header.
         """
         self._refresh()
         if header is None:
             raise Unauthorized("authentication required", headers=self._challenge)
-        key = hashlib.blake2b(header.encode("utf-8", "surrogateescape"), key=self._key).digest()
-        known = self._verified.get(key)
-        if known is not None and known[1] > time.monotonic():
-            return known[0]
+        known = self._verified.get(self._key_of(header))
+        return known[0] if known is not None and known[1] > time.monotonic() else None
+
+    async def check(self, header: str) -> str:
+        """Return the user whom an Authorization header names and proves.
+
+        Raises:
+            Unauthorized: not Basic, no such user, or a wrong password.
+        """
         user, password = _credentials(header) or ("", b"")
         seen = self._seen
         hashed = self._users.get(user)
@@ -67,12 +72,15 @@ class Authenticator:
         if hashed is None or not good:
             raise Unauthorized("authentication required", headers=self._challenge)
         if seen == self._seen:
-            self._remember(key, user)
+            self._remember(self._key_of(header), user)
         return user
 
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _key_of(self, header: str) -> bytes:
+        return hashlib.blake2b(header.encode("utf-8", "surrogateescape"), key=self._key).digest()
 
     def _remember(self, key: bytes, user: str) -> None:
         self._verified[key] = (user, time.monotonic() + REMEMBERED)

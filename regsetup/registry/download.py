@@ -18,11 +18,12 @@ from regsetup.registry.upstream import UpstreamDown
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiohttp import web
 
     from regsetup.reference import Digest
     from regsetup.registry.store import Upload
     from regsetup.registry.upstream import Upstream
+    from regsetup.registry.wire.request import Request
+    from regsetup.registry.wire.response import Response
 
 BATCH = 1 << 20  # bytes that are written and hashed at once
 PIECE = 256 << 10  # bytes a client is sent at once
@@ -62,25 +63,23 @@ class Download:
         """
         await asyncio.shield(self.task)
 
-    async def follow(
-        self, request: web.BaseRequest, headers: dict[str, str], size: int
-    ) -> web.StreamResponse:
+    async def follow(self, request: Request, headers: dict[str, str], size: int) -> Response:
         """Send the blob as it arrives.
 
         Raises:
             ConnectionError: the client or the upstream went away, or the digest does not hold.
         """
-        response = stream(200, headers | {"Content-Length": str(size)})
+        response = stream(200, headers, size)
         self._followers += 1
         try:
-            await response.prepare(request)
+            await request.channel.begin(response)
             offset = 0
             while offset < size:
                 end = self._written if self._is_stored else min(self._written, size - HELD_BACK)
                 if offset >= end:
                     await self._more()
                     continue
-                offset += await self._send(response, offset, end)
+                offset += await self._send(request, offset, end)
         finally:
             self._followers -= 1
             self._close()
@@ -100,14 +99,10 @@ class Download:
         finally:
             waiting.cancel()
 
-    async def _send(self, response: web.StreamResponse, offset: int, end: int) -> int:
+    async def _send(self, request: Request, offset: int, end: int) -> int:
         read = partial(os.pread, self._descriptor, min(PIECE, end - offset), offset)
         piece = await in_thread(self._context.bulk, read)
-        try:
-            async with asyncio.timeout(self._context.settings.idle_timeout):
-                await response.write(piece)
-        except TimeoutError:
-            raise ConnectionAbortedError("the client takes nothing") from None
+        await request.channel.write(piece)
         return len(piece)
 
     async def _run(self) -> None:

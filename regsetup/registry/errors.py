@@ -60,13 +60,6 @@ class UploadUnknown(ApiError):
     status = 404
 
 
-class UploadInvalid(ApiError):
-    """The upload can't go on as asked."""
-
-    code = "BLOB_UPLOAD_INVALID"
-    status = 400
-
-
 class DigestInvalid(ApiError):
     """Not a digest, or not the digest of what was sent."""
 

@@ -21,20 +21,20 @@ from regsetup.registry.errors import (
 from regsetup.registry.ranges import matches
 from regsetup.registry.reply import reply
 from regsetup.registry.store import StoredManifest
-from regsetup.registry.transfer import say_continue
+from regsetup.registry.transfer import read
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from regsetup.registry.routing import Route
+    from regsetup.registry.wire.request import Request
+    from regsetup.registry.wire.response import Response
 
 MAX_MANIFEST = 4 << 20  # bytes; OCI distribution-spec 1.1 "Pushing Manifests"
 MAX_TAGS = 50  # a request; the specification asks for 10 at least, and clients bear 100 headers at most
 MAX_WARNINGS = 8  # headers an answer; a manifest can be unusual in thousands of places
 
 
-async def get(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-    """Answer GET and HEAD: 200, 304, 404."""
+def get(context: Context, request: Request, route: Route) -> Response:
+    """Answer GET and HEAD: 200, 304, 404. Waits for nothing: the link is small, the manifest in memory."""
     repository, reference = route.repository, route.reference
     digest = (
         parse_digest(reference) if ":" in reference else context.store.tags.get(repository, _tag(reference))
@@ -42,39 +42,39 @@ async def get(context: Context, request: web.BaseRequest, route: Route) -> web.S
     manifest = context.store.manifests.get(repository, digest)
     text = str(digest)
     headers = {"Docker-Content-Digest": text, "Etag": f'"{text}"'}
-    if matches(request.headers.get("If-None-Match"), text):
+    if matches(request.headers.get("if-none-match"), text):
         return reply(304, headers)
     return reply(200, headers, manifest.content, manifest.media_type)
 
 
-async def put(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def put(context: Context, request: Request, route: Route) -> Response:
     """Answer PUT: 201 when manifest and tags are stored for good."""
-    context.check_space(request.content_length or 0)
+    context.check_space(request.length or 0)
     digest = parse_digest(route.reference) if ":" in route.reference else None
     tags = _tags(request, digest, route.reference)
-    body = await _read(request)
+    body = await _read(context, request)
     found = Digest.of(body, digest.algorithm if digest else "sha256")
     if digest is not None and found != digest:
         raise DigestInvalid(
             "provided digest did not match uploaded content",
             detail={"digest": str(digest), "received": str(found)},
         )
-    content_type = request.headers.get("Content-Type", "")
+    content_type = request.headers.get("content-type", "")
     manifest, warnings = await context.run(_store, context, route.repository, found, body, content_type, tags)
     response = reply(
         201,
         {"Location": f"/v2/{route.repository}/manifests/{found}", "Docker-Content-Digest": str(found)},
     )
     if manifest.subject is not None:
-        response.headers["OCI-Subject"] = str(manifest.subject.digest)
+        response.add("OCI-Subject", str(manifest.subject.digest))
     for tag in tags if digest is not None else ():
-        response.headers.add("OCI-Tag", tag)
+        response.add("OCI-Tag", tag)
     for warning in warnings[:MAX_WARNINGS]:
-        response.headers.add("Warning", f'299 - "{warning}"')
+        response.add("Warning", f'299 - "{warning}"')
     return response
 
 
-async def delete(context: Context, _request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def delete(context: Context, _request: Request, route: Route) -> Response:
     """Answer DELETE of a tag or a manifest: 202."""
     settings = context.settings
     if ":" in route.reference:
@@ -147,29 +147,23 @@ def _blob_size(context: Context, repository: str, digest: Digest) -> int | None:
     return size
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+async def _read(context: Context, request: Request) -> bytes:
     """Return the body.
 
     Raises:
         SizeInvalid: more than 4 MiB (413).
     """
-    too_large = SizeInvalid(f"manifests have at most {MAX_MANIFEST} bytes", status=413)
-    if (request.content_length or 0) > MAX_MANIFEST:
-        raise too_large
-    say_continue(request)
-    body = bytearray()
-    while not request.content.at_eof():
-        body += await request.content.readany()
-        if len(body) > MAX_MANIFEST:
-            raise too_large
-    return bytes(body)
+    body = await read(context, request, MAX_MANIFEST)
+    if body is None:
+        raise SizeInvalid(f"manifests have at most {MAX_MANIFEST} bytes", status=413)
+    return body
 
 
-def _tags(request: web.BaseRequest, digest: Digest | None, reference: str) -> tuple[str, ...]:
+def _tags(request: Request, digest: Digest | None, reference: str) -> tuple[str, ...]:
     """Return the tags to set: the reference, or the ``tag`` parameters of a push by digest."""
     if digest is None:
         return (_tag(reference),)
-    tags = request.query.getall("tag", [])
+    tags = request.queries.get("tag", [])
     if len(tags) > MAX_TAGS:
         raise TagInvalid(f"more than {MAX_TAGS} tags", status=414)
     return tuple(dict.fromkeys(_tag(tag) for tag in tags))

@@ -20,16 +20,19 @@ from regsetup.registry import blobs, catalog, content, manifests, referrers, tag
 from regsetup.registry.context import Context, parse_digest
 from regsetup.registry.download import HELD_BACK, Download, absent, down
 from regsetup.registry.errors import BlobUnknown, ManifestUnknown, NameUnknown, TagInvalid, Unknown
-from regsetup.registry.reply import reply
+from regsetup.registry.reply import BYTES, reply, stream
 from regsetup.registry.routing import Kind, Route
 from regsetup.registry.store import StoredManifest
 from regsetup.registry.upstream import Upstream, UpstreamDown, read, read_credentials
+from regsetup.registry.wire.response import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     import aiohttp
-    from aiohttp import web
+
+    from regsetup.registry.app import Endpoint
+    from regsetup.registry.wire.request import Request
 
 log = logging.getLogger("regsetup.registry")
 
@@ -211,7 +214,7 @@ def _unknown(repository: str, reference: str, status: int) -> ManifestUnknown:
     )
 
 
-async def get_manifest(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def get_manifest(context: Context, request: Request, route: Route) -> Response:
     """Answer GET and HEAD of a manifest: 200, 304, 404, 502, 503."""
     mirror, repository, reference = _mirror(context), route.repository, route.reference
     if ":" in reference:
@@ -221,28 +224,34 @@ async def get_manifest(context: Context, request: web.BaseRequest, route: Route)
         digest = await mirror.resolve(repository, reference)
     else:
         raise TagInvalid("not a tag", detail={"tag": reference})
-    return await manifests.get(context, request, Route(Kind.MANIFEST, repository, str(digest)))
+    return manifests.get(context, request, Route(Kind.MANIFEST, repository, str(digest)))
 
 
-async def get_blob(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def get_blob(context: Context, request: Request, route: Route) -> Response:
     """Answer GET of a blob: from the disk, or from the upstream while it is stored."""
     mirror, repository, digest = _mirror(context), route.repository, parse_digest(route.reference)
     try:
-        return await blobs.get(context, request, route)
+        return await _stored(context, request, route)
     except BlobUnknown:
         if await _borrowed(context, repository, digest):
-            return await blobs.get(context, request, route)
+            return await _stored(context, request, route)
     download = mirror.download(repository, digest)
     await download.begun()
-    partial = not {"Range", "If-None-Match"}.isdisjoint(request.headers)
+    partial = not {"range", "if-none-match"}.isdisjoint(request.headers)
     if partial or download.task.done() or download.size is None or download.size <= HELD_BACK:
         await download.finished()
-        return await blobs.get(context, request, route)
-    headers = blobs.describe(digest) | {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        return await _stored(context, request, route)
+    headers = blobs.describe(digest) | {"Accept-Ranges": "bytes", "Content-Type": BYTES}
     return await download.follow(request, headers, download.size)
 
 
-async def head_blob(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def _stored(context: Context, request: Request, route: Route) -> Response:
+    """Answer GET of a blob from the disk."""
+    answer = blobs.get(context, request, route)
+    return answer if isinstance(answer, Response) else await answer
+
+
+async def head_blob(context: Context, request: Request, route: Route) -> Response:
     """Answer HEAD of a blob, without fetching it."""
     try:
         return await blobs.head(context, request, route)
@@ -251,11 +260,11 @@ async def head_blob(context: Context, request: web.BaseRequest, route: Route) ->
         headers = await _mirror(context).has_blob(route.repository, digest)
         if headers is None:
             raise absent(digest, 404) from None
-        size = {"Content-Length": headers["Content-Length"]} if "Content-Length" in headers else {}
-        return reply(200, blobs.describe(digest) | size | {"Accept-Ranges": "bytes"})
+        size = int(headers["Content-Length"]) if "Content-Length" in headers else None
+        return stream(200, blobs.describe(digest) | {"Accept-Ranges": "bytes"}, size)
 
 
-async def get_tags(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def get_tags(context: Context, request: Request, route: Route) -> Response:
     """Answer GET with the upstream's tags, or those that are stored while it is down."""
     mirror = _mirror(context)
     names: list[str] = []
@@ -275,7 +284,7 @@ async def get_tags(context: Context, request: web.BaseRequest, route: Route) -> 
     return tags.listing(request, route.repository, names)
 
 
-async def get_referrers(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def get_referrers(context: Context, request: Request, route: Route) -> Response:
     """Answer GET with the upstream's referrers: 404 if it has no such endpoint, stored ones if it is down."""
     digest = parse_digest(route.reference)
     query = f"?{request.query_string}" if request.query_string else ""
@@ -292,9 +301,7 @@ async def get_referrers(context: Context, request: web.BaseRequest, route: Route
         return await referrers.get(context, request, route)
 
 
-ENDPOINTS: dict[
-    Kind, dict[str, Callable[[Context, web.BaseRequest, Route], Awaitable[web.StreamResponse]]]
-] = {
+ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
     Kind.CATALOG: {"GET": catalog.get, "HEAD": catalog.get},
     Kind.TAGS: {"GET": get_tags, "HEAD": get_tags},
     Kind.REFERRERS: {"GET": get_referrers, "HEAD": get_referrers},

@@ -11,17 +11,17 @@ from regsetup.registry.errors import ManifestInvalid
 from regsetup.registry.reply import reply
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from regsetup.reference import Digest
     from regsetup.registry.routing import Route
     from regsetup.registry.store import StoredManifest
+    from regsetup.registry.wire.request import Request
+    from regsetup.registry.wire.response import Response
 
 
-async def get(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def get(context: Context, request: Request, route: Route) -> Response:
     """Answer GET: 200 with an index of what is attached to a digest, empty if nothing is; never 404."""
     subject = parse_digest(route.reference)
-    artifact_type = request.query.get("artifactType")
+    artifact_type = request.query("artifactType")
     body = await context.run(_index, context, route.repository, subject, artifact_type)
     headers = {"OCI-Filters-Applied": "artifactType"} if artifact_type is not None else None
     return reply(200, headers, body, content.OCI_INDEX)

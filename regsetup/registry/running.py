@@ -12,15 +12,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from regsetup.registry.app import App
 from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
 from regsetup.registry.disk.store import open_store
-from regsetup.registry.errors import ApiError, Unknown, Unsupported
-from regsetup.registry.reply import reply_error
-from regsetup.registry.server import CertificateUnusable, tls_context
+from regsetup.registry.server import BACKLOG, CertificateUnusable, tls_context
+from regsetup.registry.wire.connection import KEEP_ALIVE, Connection
 
 if TYPE_CHECKING:
     import socket
@@ -30,57 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("regsetup.registry")
 
-READ_BUFFER = 1 << 20  # bytes of a body that wait in memory before the socket is no longer read
-KEEP_ALIVE = 75.0  # seconds an idle connection stays, and that a header may take; nginx's keepalive_timeout
-MAX_HEADER = 16 << 10  # bytes of the request line, and of one header
-LINGER = 2.0  # seconds that the rest of a refused body is read, so that the client reads the refusal
 SWEEP = 3600.0  # seconds between two looks for expired uploads
 CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
-_LAST_WRITE = 1.0  # seconds for the rest of an answer after its request was handled
-_SILENT = logging.Logger("silent", logging.CRITICAL)  # we log requests ourselves
+_LAST_WRITE = 1.0  # seconds that a request has to end when it was told to
+_LOOK_AT_IDLE = 5.0  # seconds between two looks for connections that nobody uses
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
-
-
-class _Connection(web.RequestHandler):
-    """A connection whose errors are answered as the specification has them."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - quotes the request, maybe its credentials
-    ) -> web.StreamResponse:
-        """Answer what could not be parsed, or what the registry failed at; the connection ends."""
-        error: ApiError
-        if status >= 500:
-            log.error("%s %s failed", request.method, request.path, exc_info=exc)
-            error = Unknown("the registry failed", status=status)
-        else:
-            error = Unsupported("not a request that HTTP/1.1 allows", status=status)
-        response = reply_error(error)
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Makes the connections of this registry."""
-
-    def __call__(self) -> web.RequestHandler:
-        """Return the protocol of a new connection."""
-        return _Connection(
-            self,
-            loop=self._loop,
-            access_log=_SILENT,
-            auto_decompress=False,
-            keepalive_timeout=KEEP_ALIVE,
-            lingering_time=LINGER,
-            max_line_size=MAX_HEADER,
-            max_field_size=MAX_HEADER,
-            read_bufsize=READ_BUFFER,
-        )
 
 
 async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -94,18 +45,20 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = _Server(app.handle)
-    listening = await loop.create_server(server, sock=listener, ssl=tls, backlog=1024)
+    connections: set[Connection] = set()
+    listening = await loop.create_server(
+        lambda: Connection(app, connections, tls, settings.idle_timeout), sock=listener, backlog=BACKLOG
+    )
     hangup = asyncio.Event()  # without TLS it has no effect, and does not end the process either
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    background = [asyncio.create_task(_sweep(app.context))]
+    background = [asyncio.create_task(_sweep(app.context)), asyncio.create_task(_drop_idle(connections))]
     if tls is not None:
         background.append(asyncio.create_task(_watch_certificate(settings, tls, hangup)))
     _announce(settings, listener)
     try:
         await stop.wait()
         listening.close()
-        await _finish(app, server)
+        await _finish(app, connections)
     finally:
         for task in background:
             task.cancel()
@@ -123,16 +76,32 @@ async def _mirroring(context: Context, authenticator: Authenticator | None) -> A
     return App(context, authenticator, mirror.ENDPOINTS)
 
 
-async def _finish(app: App, server: web.Server) -> None:
+async def _finish(app: App, connections: set[Connection]) -> None:
     """Close what is idle at once, give what runs its time, then end it."""
     app.stopping = True
-    for connection in server.connections:
-        if connection not in app.active:
+    for connection in list(connections):
+        if connection.is_idle:
             connection.close()
-    deadline = time.monotonic() + app.context.settings.stop_grace
-    while app.active and time.monotonic() < deadline:
+    await _until_none(connections, app.context.settings.stop_grace)
+    for connection in list(connections):
+        connection.abort()
+    await _until_none(connections, _LAST_WRITE)
+
+
+async def _until_none(connections: set[Connection], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while connections and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-    await server.shutdown(_LAST_WRITE)
+
+
+async def _drop_idle(connections: set[Connection]) -> None:
+    """End connections that wait too long for a request, or for the rest of its head."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_LOOK_AT_IDLE)
+        for connection in list(connections):
+            if connection.is_idle and loop.time() - connection.since > KEEP_ALIVE:
+                connection.abort()
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import socket
@@ -19,7 +18,6 @@ from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
     from regsetup.registry.settings import Settings
 
@@ -99,31 +97,10 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     tls = tls_context(settings)
     with contextlib.closing(_listen(settings)) as listener:
-        with _quick_import():
-            from regsetup.registry.running import run
+        from regsetup.registry.running import run
+
         asyncio.run(run(settings, listener, tls))
     return 0
-
-
-@contextlib.contextmanager
-def _quick_import() -> Iterator[None]:
-    """Import aiohttp in two thirds of the time.
-
-    Its client loads the system's CA certificates at import (65 ms), which a server does not need: who makes
-    requests in this process passes an SSL context. Nothing of a module is garbage, so nothing is collected.
-    """
-    saved = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = os.devnull
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-        if saved is None:
-            del os.environ["SSL_CERT_FILE"]
-        else:
-            os.environ["SSL_CERT_FILE"] = saved
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -93,8 +93,14 @@ class Upload(Protocol):
     identifier: str
     size: int
 
-    def append(self, chunks: Sequence[bytes], *, parallel: bool) -> None:
-        """Write and hash bytes at the end; OSError when the disk is full."""
+    def append(self, chunks: Sequence[bytes | memoryview], *, parallel: bool) -> None:
+        """Write and hash bytes at the end; OSError when the disk is full.
+
+        With ``parallel`` they may still be hashed after the return: until the next ``append``, or ``settle``.
+        """
+
+    def settle(self) -> None:
+        """Wait until everything is hashed: the memory that was appended is the caller's again."""
 
     def reader(self) -> int:
         """Return a descriptor that reads what is written, also after ``commit``; the receiver closes it."""

@@ -1,14 +1,13 @@
-"""Moves blobs between sockets and files, off the event loop.
+"""Moves blobs between sockets and files, in pool threads, off the event loop.
 
-Sending: sendfile(2) in pool threads on a duplicate of the socket, a slice at a time, so that many clients
-share few threads; a client that takes nothing for a moment is waited for on the loop. Under TLS bytes pass
-through the loop in large pieces. Receiving: pieces are collected to a mebibyte, then written and hashed in a
-thread while the next are collected.
+The connection's socket is taken over for it (``Channel.seize``). Sending: sendfile(2), or under TLS pieces
+that are read, encrypted and sent. Receiving: a mebibyte at a time is read, written and hashed, while another
+thread hashes the one before. A thread serves one client for a slice of bytes, so that many share few
+threads; a client that takes or gives nothing for a moment is waited for on the event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import socket
@@ -16,103 +15,81 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from regsetup.registry.context import CORES, Context, in_thread
+from regsetup.registry.wire.intake import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from regsetup.registry.store import Upload
+    from regsetup.registry.wire.line import Line
+    from regsetup.registry.wire.request import Request
+    from regsetup.registry.wire.response import Response
 
 PIECE = 512 << 10  # bytes a sendfile(2)
-SLICE = 16 << 20  # bytes that one client may take before another gets the thread
+SLICE = 64 << 20  # bytes that one client may give or take before another gets the thread
 PATIENCE = 30  # milliseconds a thread waits for a socket before it leaves that to the loop
-TLS_PIECE = 256 << 10  # bytes a write under TLS
-BATCH = 1 << 20  # bytes of an upload that are written and hashed at once
+TLS_PIECE = 256 << 10  # bytes that are encrypted at once
+READ = 64 << 10  # bytes of a small body that are read at once
 SEND_BUFFER = 256 << 10  # bytes of SO_SNDBUF where the round trip is short: it fits the cache
 NEAR = 1000  # microseconds; a longer round trip needs the kernel's autotuning
 _TCP_INFO_RTT = 68  # offset of tcpi_rtt in struct tcp_info (linux/tcp.h)
 
 
 async def send(
-    context: Context,
-    request: web.BaseRequest,
-    response: web.StreamResponse,
-    descriptor: int,
-    first: int,
-    count: int,
+    context: Context, request: Request, response: Response, descriptor: int, first: int, count: int
 ) -> None:
     """Send headers, then ``count`` bytes of a blob from its byte ``first``.
 
     Raises:
         ConnectionError: the client went away, or took nothing for ``idle_timeout``.
     """
-    writer = await response.prepare(request)
-    transport = request.transport
-    if transport is None or writer is None:
-        raise ConnectionResetError("connection lost")
-    if transport.get_extra_info("sslcontext") is not None:
-        await _send_by_loop(context, response, descriptor, first, first + count)
-        return
-    transport.set_write_buffer_limits(0)
-    await writer.drain()
-    transport.set_write_buffer_limits()
-    duplicate = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-    try:
-        duplicate.setblocking(False)
-        _tune(duplicate)
-        await _send_by_threads(context, duplicate, descriptor, first, first + count)
-    finally:
-        duplicate.close()
-
-
-async def _send_by_threads(
-    context: Context, connection: socket.socket, descriptor: int, offset: int, end: int
-) -> None:
-    while offset < end:
+    await request.channel.begin(response)
+    line = request.channel.seize()
+    _tune(line.socket)
+    pump = _send_file if line.tls is None else _send_sealed
+    offset, end = first, first + count
+    while offset < end or not line.flush():
         begin = offset
-        offset = await in_thread(context.bulk, partial(_pump, connection.fileno(), descriptor, begin, end))
-        if offset < end and offset - begin < SLICE:
-            await _writable(connection, context.settings.idle_timeout)
+        offset = await in_thread(context.bulk, partial(pump, line, descriptor, begin, end))
+        if offset - begin < min(SLICE, end - begin):
+            await line.until(select.POLLOUT, context.settings.idle_timeout)
 
 
-def _pump(connection: int, descriptor: int, offset: int, end: int) -> int:
+def _send_file(line: Line, descriptor: int, offset: int, end: int) -> int:
     """Send until the end, the end of the slice, or until the client takes nothing; return the offset."""
     stop = min(end, offset + SLICE)
-    poll = None
+    connection = line.socket.fileno()
     while offset < stop:
         try:
             sent = os.sendfile(connection, descriptor, offset, min(PIECE, stop - offset))
         except BlockingIOError:
-            if poll is None:
-                poll = select.poll()
-                poll.register(connection, select.POLLOUT)
-            if not poll.poll(PATIENCE):
-                return offset
+            if not line.wait(select.POLLOUT, PATIENCE):
+                break
             continue
         if sent == 0:
-            raise ConnectionAbortedError("the blob became shorter while it was sent")
+            raise _shorter()
         offset += sent
     return offset
 
 
-async def _writable(connection: socket.socket, timeout: float) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(connection.fileno(), _wake, ready)
-    try:
-        async with asyncio.timeout(timeout):
-            await ready
-    except TimeoutError:
-        raise ConnectionAbortedError("the client takes nothing") from None
-    finally:
-        loop.remove_writer(connection.fileno())
+def _send_sealed(line: Line, descriptor: int, offset: int, end: int) -> int:
+    """The same under TLS; what is encrypted and not sent yet stays with the line."""
+    stop = min(end, offset + SLICE)
+    buffer = memoryview(bytearray(TLS_PIECE))
+    while True:
+        while not line.flush():
+            if not line.wait(select.POLLOUT, PATIENCE):
+                return offset
+        if offset >= stop:
+            return offset
+        count = os.preadv(descriptor, [buffer[: stop - offset]], offset)
+        if count == 0:
+            raise _shorter()
+        line.seal(buffer[:count])
+        offset += count
 
 
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def _shorter() -> ConnectionAbortedError:
+    return ConnectionAbortedError("the blob became shorter while it was sent")
 
 
 def _tune(connection: socket.socket) -> None:
@@ -123,117 +100,76 @@ def _tune(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-async def _send_by_loop(
-    context: Context, response: web.StreamResponse, descriptor: int, offset: int, end: int
-) -> None:
-    while offset < end:
-        count = min(TLS_PIECE, end - offset)
-        cached = _cached(descriptor, offset, count)
-        read = partial(os.pread, descriptor, count, offset)
-        piece = await in_thread(context.bulk, read) if cached is None else cached
-        if not piece:
-            raise ConnectionAbortedError("the blob became shorter while it was sent")
-        try:
-            async with asyncio.timeout(context.settings.idle_timeout):
-                await response.write(piece)
-        except TimeoutError:
-            raise ConnectionAbortedError("the client takes nothing") from None
-        offset += len(piece)
-
-
-def _cached(descriptor: int, offset: int, count: int) -> memoryview | None:
-    """Return bytes of a file that are in memory already, without waiting for the disk; else None."""
-    buffer = bytearray(count)
-    try:
-        found = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
-    except OSError:  # EAGAIN: not in memory; EOPNOTSUPP: a file system that can't tell
-        return None
-    return memoryview(buffer)[:found] if found else None
-
-
-async def receive(context: Context, request: web.BaseRequest, upload: Upload) -> None:
+async def receive(context: Context, request: Request, upload: Upload) -> None:
     """Append a request's body to an upload.
 
     What came before a connection broke is on disk afterwards, so that the upload can go on from there.
 
     Raises:
         ConnectionError: the client went away, or sent nothing for ``idle_timeout``.
+        BodyInvalid: what came is no body.
         OSError: the disk is full.
     """
+    if request.channel.framing.done:
+        return
     begin = upload.size
-    say_continue(request)
+    request.channel.say_continue()
     context.receiving += 1
-    writing: asyncio.Future[None] | None = None
+    buffers = [context.buffers.take(), context.buffers.take()]
+    intake = Intake(request.channel.seize(), request.channel.framing)
     try:
-        async for batch in _batches(context, request):
-            if writing is not None:
-                await writing
-            append = partial(upload.append, batch, parallel=context.receiving < CORES)
-            writing = asyncio.ensure_future(in_thread(context.disk, append))
+        while not intake.framing.done:
+            fill = partial(_fill, intake, buffers, upload, parallel=context.receiving < CORES)
+            if not await in_thread(context.bulk, fill):
+                await intake.until_more(context.settings.idle_timeout)
     finally:
+        context.buffers.give(*buffers)
         context.receiving -= 1
-        if writing is not None:
-            await asyncio.wait([writing])
         context.received += upload.size - begin
-    if writing is not None:
-        await writing
 
 
-def say_continue(request: web.BaseRequest) -> None:
-    """Tell a client that asked (Expect: 100-continue, RFC 9110 10.1.1) to send its body."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+def _fill(intake: Intake, buffers: list[memoryview], upload: Upload, *, parallel: bool) -> bool:
+    """Take in a slice, or what there is; False if the client gives nothing more for now.
 
-
-async def _batches(context: Context, request: web.BaseRequest) -> AsyncIterator[list[bytes]]:
-    """Yield the body in lists of about ``BATCH`` bytes; at a broken connection first what came."""
-    batch: list[bytes] = []
-    size = 0
-    patience = _Patience(request, context.settings.idle_timeout)
+    One buffer is read into while the other is still hashed.
+    """
+    stop = upload.size + SLICE
+    goes_on = True
     try:
-        while not request.content.at_eof():
-            with patience:
-                chunk, _ = await request.content.readchunk()
-            if chunk:
-                batch.append(chunk)
-                size += len(chunk)
-            if size >= BATCH:
-                yield batch
-                batch, size = [], 0
-    except (ConnectionError, web.RequestPayloadError):
-        if batch:
-            yield batch
-        raise
+        while goes_on and upload.size < stop and not intake.framing.done:
+            pieces: list[memoryview] = []
+            try:
+                goes_on = intake.collect(buffers[0], pieces, PATIENCE)
+            finally:
+                if pieces:
+                    upload.append(pieces, parallel=parallel)
+                    buffers.reverse()
     finally:
-        patience.end()
-    if batch:
-        yield batch
+        upload.settle()
+    return goes_on
 
 
-class _Patience:
-    """Drops a connection that gave nothing for some seconds of waiting; one timer for a whole body."""
+async def read(context: Context, request: Request, limit: int) -> bytes | None:
+    """Return a small body; None if it has more than ``limit`` bytes.
 
-    def __init__(self, request: web.BaseRequest, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport = request.transport
-        self._seconds = seconds
-        self._since: float | None = None
-        self._timer = self._loop.call_later(seconds, self._look)
-
-    def __enter__(self) -> None:
-        self._since = self._loop.time()
-
-    def __exit__(self, *_: object) -> None:
-        self._since = None
-
-    def end(self) -> None:
-        """Stop looking."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        if self._since is not None and now - self._since >= self._seconds and self._transport is not None:
-            self._transport.abort()
-            return
-        deadline = (self._since or now) + self._seconds
-        self._timer = self._loop.call_at(deadline, self._look)
+    Raises:
+        ConnectionError: the client went away, or sent nothing for ``idle_timeout``.
+        BodyInvalid: what came is no body.
+    """
+    if request.length is not None and request.length > limit:
+        return None
+    if request.channel.framing.done:
+        return b""
+    request.channel.say_continue()
+    intake = Intake(request.channel.seize(), request.channel.framing)
+    buffer = memoryview(bytearray(READ))
+    body = bytearray()
+    while not intake.framing.done:
+        pieces: list[memoryview] = []
+        if not intake.collect(buffer, pieces, 0):
+            await intake.until_more(context.settings.idle_timeout)
+        for piece in pieces:
+            body += piece
+        if len(body) > limit:
+            return None
+    return bytes(body)

@@ -17,65 +17,65 @@ from regsetup.registry.reply import reply
 from regsetup.registry.transfer import receive
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from regsetup.registry.routing import Route
     from regsetup.registry.store import Upload
+    from regsetup.registry.wire.request import Request
+    from regsetup.registry.wire.response import Response
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-async def start(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def start(context: Context, request: Request, route: Route) -> Response:
     """Answer POST: 201 for a mount or a blob in one request, else 202 and a session."""
-    query = request.query
-    if "mount" in query:
-        digest = parse_digest(query["mount"])
-        if await _mount(context, route.repository, digest, query.get("from")):
-            return _created(route.repository, digest)
-    context.check_space(request.content_length or 0)
-    wanted = parse_digest(query["digest"]) if "digest" in query and "mount" not in query else None
+    mount, digest = request.query("mount"), request.query("digest")
+    if mount is not None:
+        mounted = parse_digest(mount)
+        if await _mount(context, route.repository, mounted, request.query("from")):
+            return _created(route.repository, mounted)
+    context.check_space(request.length or 0)
+    wanted = parse_digest(digest) if digest is not None and mount is None else None
     identifier = await context.run(context.store.uploads.start, route.repository)
     if wanted is not None:
         return await _finish(context, request, route.repository, identifier, wanted)
     return _accepted(route.repository, identifier, 0)
 
 
-async def append(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def append(context: Context, request: Request, route: Route) -> Response:
     """Answer PATCH: 202 when the bytes are on disk, 416 when they are not the next ones."""
     with context.store.uploads.hold(route.repository, route.reference) as upload:
-        context.check_space(request.content_length or 0)
+        context.check_space(request.length or 0)
         _check_range(request, route.repository, upload)
         await _receive(context, request, upload)
         size = upload.size
     return _accepted(route.repository, route.reference, size)
 
 
-async def finish(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def finish(context: Context, request: Request, route: Route) -> Response:
     """Answer PUT: 201 when the blob is stored for good, 400 when it has another digest."""
-    if "digest" not in request.query:
+    digest = request.query("digest")
+    if digest is None:
         raise DigestInvalid("digest parameter missing")
-    digest = parse_digest(request.query["digest"])
-    return await _finish(context, request, route.repository, route.reference, digest)
+    return await _finish(context, request, route.repository, route.reference, parse_digest(digest))
 
 
-async def status(context: Context, _request: web.BaseRequest, route: Route) -> web.StreamResponse:
+def status(context: Context, _request: Request, route: Route) -> Response:
     """Answer GET: 204 and how far the upload is."""
     size = context.store.uploads.size(route.repository, route.reference)
     return reply(204, _progress(route.repository, route.reference, size))
 
 
-async def cancel(context: Context, _request: web.BaseRequest, route: Route) -> web.StreamResponse:
+async def cancel(context: Context, _request: Request, route: Route) -> Response:
     """Answer DELETE: 204, and the space is free."""
     await context.run(context.store.uploads.cancel, route.repository, route.reference)
     return reply(204)
 
 
 async def _finish(
-    context: Context, request: web.BaseRequest, repository: str, identifier: str, digest: Digest
-) -> web.StreamResponse:
+    context: Context, request: Request, repository: str, identifier: str, digest: Digest
+) -> Response:
     with context.store.uploads.hold(repository, identifier, digest.algorithm) as upload:
-        if request.body_exists:
-            context.check_space(request.content_length or 0)
+        if request.length != 0:
+            context.check_space(request.length or 0)
             _check_range(request, repository, upload)
             await _receive(context, request, upload)
         try:
@@ -86,7 +86,7 @@ async def _finish(
     return _created(repository, digest)
 
 
-async def _receive(context: Context, request: web.BaseRequest, upload: Upload) -> None:
+async def _receive(context: Context, request: Request, upload: Upload) -> None:
     try:
         await receive(context, request, upload)
     except OSError as error:
@@ -119,14 +119,14 @@ async def _mount(context: Context, repository: str, digest: Digest, source: str 
     return True
 
 
-def _check_range(request: web.BaseRequest, repository: str, upload: Upload) -> None:
+def _check_range(request: Request, repository: str, upload: Upload) -> None:
     """Hold Content-Range, if it is there, against what is on disk.
 
     Not held against it: the Content-Range of an empty body, and an end that is off by one; a release of
     regclient sends both.
     """
-    header = request.headers.get("Content-Range")
-    length = request.content_length
+    header = request.headers.get("content-range")
+    length = request.length
     if header is None or length == 0:
         return
     first, last = upload_range(header)
@@ -148,10 +148,10 @@ def _progress(repository: str, identifier: str, size: int) -> dict[str, str]:
     }
 
 
-def _accepted(repository: str, identifier: str, size: int) -> web.StreamResponse:
+def _accepted(repository: str, identifier: str, size: int) -> Response:
     return reply(202, _progress(repository, identifier, size))
 
 
-def _created(repository: str, digest: Digest) -> web.StreamResponse:
+def _created(repository: str, digest: Digest) -> Response:
     location = f"/v2/{repository}/blobs/{digest}"
     return reply(201, {"Location": location, "Docker-Content-Digest": str(digest)})

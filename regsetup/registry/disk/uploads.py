@@ -27,6 +27,7 @@ from regsetup.registry.errors import DigestInvalid, TooManyRequests, UploadUnkno
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from regsetup.registry.disk.layout import Layout
 
@@ -52,24 +53,29 @@ class Session:
             raise _unknown(identifier) from None
         self.size = os.fstat(self._descriptor).st_size
         self._hasher, self._hashed = store.recall(self, algorithm)
+        self._hashing: Future[None] | None = None
 
-    def append(self, chunks: Sequence[bytes], *, parallel: bool) -> None:
-        """Write and hash; with ``parallel`` both at once, in two threads.
+    def append(self, chunks: Sequence[bytes | memoryview], *, parallel: bool) -> None:
+        """Write and hash; with ``parallel`` another thread hashes, until ``settle`` or the next ``append``.
 
         Raises:
             OSError: the disk is full or broken; ``size`` counts what was written.
         """
+        self.settle()
         if self._hashed != self.size:
             self._catch_up()
         if parallel:
-            hashing = _helpers.submit(self._update, chunks)
-            try:
-                self._write(chunks)
-            finally:
-                hashing.result()
+            self._hashing = _helpers.submit(self._update, chunks)
+            self._write(chunks)
         else:
             self._write(chunks)
             self._update(chunks)
+
+    def settle(self) -> None:
+        """Wait until everything that was appended is hashed."""
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            hashing.result()
 
     def reader(self) -> int:
         """Return a descriptor that reads what is written, also after ``commit``; the receiver closes it."""
@@ -81,6 +87,7 @@ class Session:
         Raises:
             DigestInvalid: it has another digest; the session is gone, and its disk space free.
         """
+        self.settle()
         found = self._digest(digest.algorithm)
         if found != digest:
             self.cancel()
@@ -97,6 +104,7 @@ class Session:
 
     def pause(self) -> None:
         """Let go of the session; another request may go on with it."""
+        self.settle()
         if self._descriptor < 0:
             return
         os.close(self._descriptor)
@@ -107,13 +115,14 @@ class Session:
 
     def cancel(self) -> None:
         """End the session and free what it took."""
+        self.settle()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         self._store.forget(self)
         durable.remove_tree(self.directory)
 
-    def _write(self, chunks: Sequence[bytes]) -> None:
+    def _write(self, chunks: Sequence[bytes | memoryview]) -> None:
         for first in range(0, len(chunks), _IOV_MAX):
             waiting = [memoryview(chunk) for chunk in chunks[first : first + _IOV_MAX]]
             while waiting:
@@ -124,7 +133,7 @@ class Session:
                 if count:
                     waiting[0] = waiting[0][count:]
 
-    def _update(self, chunks: Sequence[bytes]) -> None:
+    def _update(self, chunks: Sequence[bytes | memoryview]) -> None:
         if self._hasher is None:
             raise AssertionError("a session hashes from its beginning")
         for chunk in chunks:
