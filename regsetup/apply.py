@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from regsetup.state import State
     from regsetup.steps import Steps, Undo
 
-_LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT})  # minutes, and nothing to take back
+_LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT, Action.RELOAD})  # minutes, and nothing to take back
 
 
 class Interrupted(RegsetupError):

@@ -33,6 +33,7 @@ class Action(StrEnum):
     SET_ASIDE = "set aside"
     START = "start"
     WAIT = "wait for"
+    RELOAD = "reload"
     DISCARD = "discard"
     REMOVE = "remove"
     PUT_BACK = "put back"
@@ -248,8 +249,6 @@ def _files(goal: Goal, seen: Observed) -> Iterator[Step]:
         yield Step(Action.CREATE, Resource.STORAGE, str(storage), f"no such {where}", "new and empty")
     if goal.secret and "http.secret" not in seen.files:
         yield Step(Action.CREATE, Resource.SECRET, "http.secret", "not found")
-    if goal.certificate:
-        yield Step(Action.CREATE, Resource.CERTIFICATE, goal.deployment.address, goal.certificate)
 
 
 def _users(goal: Goal, seen: Observed) -> Iterator[Step]:
@@ -294,8 +293,14 @@ def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
         yield from _proof(goal)
         yield Step(Action.DISCARD, goal.runtime, name, "once the new one is healthy")
     elif not current.running:
+        yield from _new_certificate(goal)
         yield Step(Action.START, goal.runtime, name, "it does not run", restarts=(name,))
         yield wait
+    elif goal.certificate:
+        yield from _new_certificate(goal)
+        yield Step(Action.RELOAD, goal.runtime, name, "it reads certificates while it runs")
+        done = "the registry answers with the new one"
+        yield Step(Action.DISCARD, Resource.CERTIFICATE, goal.deployment.address, done)
     else:
         yield Step(Action.KEEP, goal.runtime, name, "it runs, as wanted")
 
@@ -323,8 +328,10 @@ def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:
         return "--adopt: regsetup did not make it"
     if current.spec.hash != goal.spec.hash:
         return "; ".join(goal.spec.changes_from(current.spec))
-    if goal.image_archive or goal.certificate:
-        return "image from --image-archive" if goal.image_archive else f"certificate: {goal.certificate}"
+    if goal.image_archive:
+        return "image from --image-archive"
+    if goal.certificate and goal.runtime is Resource.CONTAINER:
+        return f"certificate: {goal.certificate}"  # registry:2 and 3 read it when they start, and only then
     if "config.yml" in goal.files and seen.files.get("config.yml") != goal.files["config.yml"]:
         return "config.yml on disk is not what was written"
     if current.running and current.health == "unhealthy":
@@ -333,8 +340,15 @@ def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:
 
 
 def _new_config(goal: Goal, seen: Observed) -> Iterator[Step]:
+    """Written when the old one is aside: what comes back in a failure comes back with its own."""
     if "config.yml" in goal.files:
         yield _generated("config.yml", Resource.CONFIG, goal, seen)
+    yield from _new_certificate(goal)
+
+
+def _new_certificate(goal: Goal) -> Iterator[Step]:
+    if goal.certificate:
+        yield Step(Action.CREATE, Resource.CERTIFICATE, goal.deployment.address, goal.certificate)
 
 
 def _generated(file: str, resource: Resource, goal: Goal, seen: Observed) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 from regsetup.client import Endpoint, RegistryClient
@@ -9,8 +10,10 @@ from regsetup.deployment import Tls
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from regsetup.client import Credentials
-    from regsetup.deployment import Deployment, Paths
+    from regsetup.deployment import Deployment, Listen, Paths
 
 TIMEOUT = 2.0  # seconds; it is on this machine
 
@@ -26,6 +29,16 @@ def endpoint(wanted: Deployment, paths: Paths, credentials: Credentials | None =
         credentials=credentials,
         certified_name=wanted.hosts[0] if wanted.tls is Tls.OWN and wanted.hosts else None,
     )
+
+
+def serves(local: Listen, certificate: Path) -> bool:
+    """Tell whether what answers there shows the first certificate of a PEM file; trusts nobody."""
+    try:
+        shown = ssl.get_server_certificate((local.host, local.port), timeout=TIMEOUT)
+        first, end, _ = certificate.read_text(encoding="ascii").partition("-----END CERTIFICATE-----")
+    except OSError:
+        return False
+    return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(f"{first}{end}")
 
 
 def answers(where: Endpoint) -> bool:

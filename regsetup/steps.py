@@ -7,6 +7,8 @@ None where there is nothing to undo.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +25,7 @@ from regsetup.probe import endpoint
 from regsetup.state import Entry, Kind, State
 from regsetup.trust import install as trust
 from regsetup.trust_here import TrustFile, forget, registry
-from regsetup.waiting import READY_TIMEOUT, until_it_answers
+from regsetup.waiting import READY_TIMEOUT, until_it_answers, until_it_serves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -277,6 +279,23 @@ class Steps:
         """Wait until it answers, or say why it never will."""
         where = endpoint(self.survey.wanted, self.survey.paths)
         until_it_answers(self.survey.choice.runtime, self.survey.wanted.name, where, self.ready_timeout)
+        if self.survey.goal.certificate:
+            self._until_it_serves_the_new_certificate()
+
+    def reload(self, _step: Step) -> None:
+        """Make it read its certificate again, and hold that it answers with it."""
+        seen = self.survey.choice.runtime.current()
+        if seen and seen.pid:
+            os.kill(seen.pid, signal.SIGHUP)
+        self._until_it_serves_the_new_certificate()
+
+    def _until_it_serves_the_new_certificate(self) -> None:
+        files = certificate_files(self.survey.paths)
+        until_it_serves(self.survey.choice.runtime, self.survey.wanted, files.certificate, self.ready_timeout)
+
+    def forget_certificate(self, _step: Step) -> None:
+        """Delete the pair before; from here on there is no way back."""
+        certificate_files(self.survey.paths).forget_previous()
 
 
 _DO: dict[tuple[Resource, Action], Callable[[Steps, Step], Callable[[], None] | None]] = {
@@ -285,6 +304,7 @@ _DO: dict[tuple[Resource, Action], Callable[[Steps, Step], Callable[[], None] | 
     (Resource.SECRET, Action.CREATE): Steps.write_secret,
     (Resource.USER, Action.ADD): Steps.add_user,
     (Resource.CERTIFICATE, Action.CREATE): Steps.certify,
+    (Resource.CERTIFICATE, Action.DISCARD): Steps.forget_certificate,
     (Resource.TRUST, Action.WRITE): Steps.tell_client,
     (Resource.TRUST, Action.REMOVE): Steps.untell_clients,
     (Resource.CONFIG, Action.WRITE): Steps.write_config,
@@ -297,6 +317,7 @@ for _runtime in (Resource.CONTAINER, Resource.SERVICE):
         (_runtime, Action.CREATE): Steps.create,
         (_runtime, Action.START): Steps.start,
         (_runtime, Action.WAIT): Steps.wait,
+        (_runtime, Action.RELOAD): Steps.reload,
         (_runtime, Action.SET_ASIDE): Steps.set_aside,
         (_runtime, Action.REMOVE): Steps.remove,
         (_runtime, Action.PROVE): Steps.prove,

@@ -6,11 +6,15 @@ import time
 from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
-from regsetup.probe import answers
+from regsetup.probe import answers, serves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from regsetup.backends.base import Runtime
     from regsetup.client import Endpoint
+    from regsetup.deployment import Deployment
 
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
 _POLL = 0.05  # seconds between two looks at a starting registry
@@ -38,11 +42,25 @@ def until_it_answers(runtime: Runtime, name: str, where: Endpoint, timeout: floa
     Raises:
         NotHealthy: it ended, or did not answer in time.
     """
+    _until(lambda: answers(where), "no answer to GET /v2/", runtime, name, timeout)
+
+
+def until_it_serves(runtime: Runtime, wanted: Deployment, certificate: Path, timeout: float) -> None:
+    """Wait until the registry answers with ``certificate``, for ``timeout`` seconds at most.
+
+    Raises:
+        NotHealthy: it ended, or goes on with another.
+    """
+    missing = "no answer with the new certificate"
+    _until(lambda: serves(wanted.local, certificate), missing, runtime, wanted.name, timeout)
+
+
+def _until(holds: Callable[[], bool], missing: str, runtime: Runtime, name: str, timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    while not answers(where):
+    while not holds():
         reason = runtime.failure()
         if reason is None and time.monotonic() > deadline:
-            reason = f"no answer to GET /v2/ within {timeout:.0f} s"
+            reason = f"{missing} within {timeout:.0f} s"
         if reason:
             lines = last_words(tuple(runtime.logs(tail=_LOG_TAIL)))
             raise NotHealthy(f"{runtime.kind} {name}", reason, lines)

@@ -29,6 +29,7 @@ class Machine:
     seen: Observed
     certificate: str | None = None
     waited: bool = False
+    reloaded: bool = False
     proven: bool = False
     stopped: bool = False
     log: list[Step] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Machine:
     @property
     def spec(self) -> Spec:
         """What ``create`` would make now: the certificate that is there is part of it."""
-        return STALE if self.certificate else WANTED
+        return STALE if self.certificate and self.goal.runtime is Resource.CONTAINER else WANTED
 
     def carry_out(self, found: Plan, *, stop_after: int | None = None) -> None:
         for step in found.pending[:stop_after]:
@@ -77,6 +78,7 @@ class Machine:
         elif step.resource is Resource.USER:
             self.seen = replace(self.seen, users=(*(self.seen.users or ()), step.target))
         elif step.resource is Resource.CERTIFICATE:
+            assert step.action is Action.CREATE or self.reloaded, "no way back, and the new one is not in use"
             self.certificate = None
         elif step.resource is Resource.SECRET:
             self._file("http.secret", "s")
@@ -118,6 +120,11 @@ class Machine:
             assert current is not None
             assert current.running, "nobody waits for what was not started"
             self.waited = True
+        elif step.action is Action.RELOAD:
+            assert current is not None
+            assert current.running
+            assert self.certificate is None, "it is there before it is read"
+            self.reloaded = True
         elif step.action is Action.SET_ASIDE:
             assert current is not None
             assert aside is None, "two would lie aside"
@@ -293,7 +300,7 @@ def test_what_can_fail_without_harm_comes_before_anything_is_stopped(wanted: Goa
     before = [
         at
         for at, (_, resource) in enumerate(order)
-        if resource not in RUNTIMES and resource is not Resource.CONFIG
+        if resource not in (*RUNTIMES, Resource.CONFIG, Resource.CERTIFICATE)
     ]
     assert not stops or not before or max(before) < min(stops)
 
@@ -438,10 +445,10 @@ def test_on_an_empty_machine_everything_is_made_in_order() -> None:
         "pull image",
         "create storage",
         "create http.secret",
-        "create certificate",
         "add user",
         "write deployment.yaml",
         "write config.yml",
+        "create certificate",
         "create container",
         "start container",
         "wait for container",
@@ -452,6 +459,15 @@ def test_a_machine_that_is_as_wanted_keeps_everything() -> None:
     found = plan(goal(), settled())
     assert found.pending == ()
     assert {step.action for step in found.steps} == {Action.KEEP}
+
+
+def test_a_service_reads_its_new_certificate_and_goes_on() -> None:
+    wanted = goal(
+        runtime=Resource.SERVICE, files={"deployment.yaml": "1"}, image=None, certificate="asked for"
+    )
+    assert steps(plan(wanted, settled())) == ["create certificate", "reload service", "discard certificate"]
+    stopped = plan(wanted, settled(current=ours(running=False)))
+    assert steps(stopped) == ["create certificate", "start service", "wait for service"]
 
 
 REPLACED = [
