@@ -83,6 +83,7 @@ class Executor:
 
     def _take_back(self, *, fresh: bool) -> None:
         """Undo in reverse order, the ledger with it; a second Ctrl-C must not leave half of it."""
+        stuck = False  # what could not be undone stays in the ledger, for teardown and the next `up`
         with signals.ignored():
             while self._undo:
                 step, undo, before = self._undo.pop()
@@ -92,10 +93,12 @@ class Executor:
                     self.steps.reporter.noted(
                         f"{step.action} {step.target} was not undone: {trouble.message}"
                     )
+                    stuck = True
                     continue
-                self.steps.save(before)
+                if not stuck:
+                    self.steps.save(before)
                 self.steps.reporter.undone(step)
-            if fresh:
+            if fresh and not stuck:
                 self.steps.survey.paths.state.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # not empty: somebody put something in it
                     self.steps.survey.paths.root.rmdir()

@@ -109,6 +109,8 @@ def _machine(wanted: Deployment) -> Names:
     from regsetup.deployment import is_loopback
     from regsetup.host.names import machine_names
 
+    if wanted.machine:
+        return Names.of([wanted.machine])
     return Names.of([]) if is_loopback(wanted.bind) else machine_names()
 
 

@@ -127,12 +127,13 @@ def deploy(
 
 def _state(found: Survey, paths: Paths, made: list[Path]) -> State:
     engine = found.choice.engine
-    new = State.new(paths.name, found.choice.runtime.backend, engine.address if engine else None)
+    tls = str(engine.tls) if engine and engine.tls else None
+    new = State.new(paths.name, found.choice.runtime.backend, engine.address if engine else None, tls)
     before = states.read(paths.state)
     if before and found.other:  # which back end counts changes when the old one goes, not sooner
-        state = replace(before, engine=new.engine or before.engine)
+        state = before if new.engine is None else replace(before, engine=new.engine, engine_tls=tls)
     else:
-        state = replace(before, backend=new.backend, engine=new.engine) if before else new
+        state = new if before is None else replace(new, since=before.since, ledger=before.ledger)
     for directory in reversed([str(path) for path in made] or _made_for_others(paths)):
         state = state.with_entry(Kind.DIRECTORY, directory)
     return state

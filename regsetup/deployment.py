@@ -170,6 +170,7 @@ class Deployment:
 
     Attributes:
         port: TCP port on this machine; ``bind`` is the address it is opened on.
+        machine: the one whose engine runs it, as it is reached from here; None for this one.
         listen: what the registry listens on inside its container (``REGISTRY_HTTP_ADDR``).
         hosts: the names and addresses by which clients reach it, the first one preferred.
         users: must exist when done; others stay.
@@ -201,6 +202,7 @@ class Deployment:
     restart_policy: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     env: tuple[tuple[str, str], ...] = ()
     mirror_of: str | None = None
+    machine: str | None = None
 
     @property
     def scheme(self) -> str:
@@ -214,7 +216,9 @@ class Deployment:
 
     @property
     def local(self) -> Listen:
-        """Where this machine itself reaches the registry, without a name to resolve."""
+        """Where this machine itself reaches the registry, without a name that only clients resolve."""
+        if self.machine:
+            return Listen(self.machine, self.port)
         wildcard = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         return Listen(wildcard.get(self.bind, self.bind), self.port)
 

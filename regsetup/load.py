@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regsetup.auth.htpasswd import check_name
-from regsetup.deployment import DEFAULT_NAME, Deployment, Directory, Paths, Tls, is_loopback
+from regsetup.deployment import (
+    DEFAULT_NAME,
+    Deployment,
+    Directory,
+    Paths,
+    Storage,
+    Tls,
+    Volume,
+    is_loopback,
+)
 from regsetup.errors import UsageError
 from regsetup.given import Given, inverted, read
 from regsetup.settings import FIELDS, Field
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+ANYWHERE = "0.0.0.0"  # noqa: S104  every address of a machine that is reached by network anyway
 DEFAULT_FILE = "regsetup.yaml"
 DEFAULT_USER = "admin"  # created beyond loopback when nobody was named
 _LAST_UP = "the last up"
@@ -42,6 +52,12 @@ class Contradiction(UsageError):
     """Two settings that exclude each other."""
 
     code = "contradiction"
+
+
+class OnlyThere(UsageError):
+    """A setting that would keep a registry on another machine out of reach, or its images out of control."""
+
+    code = "only-there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +86,20 @@ def find_home(environ: Mapping[str, str]) -> Path:
 
 
 def load(
-    flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None, home: Path, *, cwd: Path
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Path | None,
+    home: Path,
+    *,
+    cwd: Path,
+    defaults: Mapping[str, Given] | None = None,
 ) -> Loaded:
     """Make the deployment.
 
     Args:
         flags: key of the setting to its text, a sequence of texts, a Boolean, or None where not given.
         file: ``-f``; None looks for ``regsetup.yaml`` in ``cwd``.
+        defaults: hold where nothing else says anything.
 
     Raises:
         UsageError: BadSetting, BadFile, Contradiction or BadUserName; names the value and its place.
@@ -90,6 +113,7 @@ def load(
     paths = Paths(home, str(name))
     if file is None and paths.deployment.is_file():
         given = _not_overruled(from_file(paths.deployment, origin=_LAST_UP), given) | given
+    given = {**(defaults or {}), **given}
     values = {key: read(FIELDS[key], one) for key, one in given.items()}
     return Loaded(
         deployment=resolve(values | {"name": name}, paths),
@@ -138,18 +162,22 @@ def from_environment(environ: Mapping[str, str], cwd: Path) -> dict[str, Given]:
 def resolve(values: Mapping[str, Any], paths: Paths) -> Deployment:
     """Fill in what depends on other settings: storage, TLS, users, names.
 
-    Beyond loopback the defaults are TLS and a user; on loopback, plain HTTP without users.
+    Beyond loopback the defaults are TLS and a user; on loopback, plain HTTP without users. A registry on
+    another machine is beyond loopback, and its images are in a volume.
     """
     _contradictions(values)
+    machine = values.get("machine")
     settings = {key: value for key, value in values.items() if value is not None and key in _DIRECT}
     users = tuple(check_name(name) for name in values.get("user") or ())
-    local = is_loopback(values.get("bind", "127.0.0.1"))
+    bind = values.get("bind") or (ANYWHERE if machine else "127.0.0.1")
+    local = is_loopback(bind)
     auth = values.get("auth")
     auth = (bool(users) or not local) if auth is None else auth
     return Deployment(
         **settings,
-        storage=values.get("data") or Directory(paths.data),
-        hosts=values.get("host") or (() if local else (socket.gethostname(),)),
+        bind=bind,
+        storage=values.get("data") or _storage(paths, machine),
+        hosts=values.get("host") or (() if local else (machine or socket.gethostname(),)),
         users=users,
         auth=auth,
         tls=_tls(values, local=local),
@@ -157,7 +185,11 @@ def resolve(values: Mapping[str, Any], paths: Paths) -> Deployment:
     )
 
 
-_DIRECT = FIELDS.keys() - {"data", "host", "user", "auth", "tls", "env"}
+def _storage(paths: Paths, machine: str | None) -> Storage:
+    return Volume(f"{paths.name}.regsetup-data") if machine else Directory(paths.data)
+
+
+_DIRECT = FIELDS.keys() - {"bind", "data", "host", "user", "auth", "tls", "env"}
 
 
 def _tls(values: Mapping[str, Any], *, local: bool) -> Tls:
@@ -179,9 +211,26 @@ def _contradictions(values: Mapping[str, Any]) -> None:
         )
     if values.get("user") and values.get("auth") is False:
         raise Contradiction("--user and --no-auth exclude each other", fix="leave one of them out")
+    if values.get("machine"):
+        _reachable(values["machine"], values)
     if values.get("insecure") and (values.get("cert") or values.get("tls") == "self-signed"):
         raise Contradiction(
             "--insecure means plain HTTP, and a certificate was asked for", fix="leave one of them out"
+        )
+
+
+def _reachable(machine: str, values: Mapping[str, Any]) -> None:
+    if isinstance(values.get("data"), Directory):
+        raise OnlyThere(
+            f"--data {values['data']} is a directory, and the engine is on {machine}",
+            cause="what lies there is not for this machine to check, measure or delete",
+            fix="--data volume:NAME; a volume can lead to a directory there: docker volume create --opt "
+            f"type=none --opt o=bind --opt device={values['data']} NAME",
+        )
+    if values.get("bind") and is_loopback(values["bind"]):
+        raise OnlyThere(
+            f"--bind {values['bind']} is the loopback of {machine}, which can't be reached from here",
+            fix="leave --bind out: TLS and a user are the default then; or run regsetup on that machine",
         )
 
 

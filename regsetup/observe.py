@@ -12,7 +12,7 @@ from regsetup import settings, storage, trust_here, users
 from regsetup import state as states
 from regsetup.backends.choice import other_side
 from regsetup.backends.container import config_text
-from regsetup.backends.engine import of_this_shell
+from regsetup.backends.engine import of_this_machine
 from regsetup.certify import why_install
 from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
 from regsetup.host import ports
@@ -150,8 +150,8 @@ def _trust(
     stale = tuple(one for one in state.of(Kind.TRUST) if one not in addresses) if state else ()
     if not addresses and not stale and wanted.mirror_of is None:
         return _Trust()
-    engine = choice.engine.address if choice.engine else of_this_shell(os.environ)
-    clients = trust_here.clients(engine, wanted, confirm)
+    own = choice.engine.address if choice.engine else None
+    clients = trust_here.clients(of_this_machine(own, os.environ), wanted, confirm)
     wishes = trust_here.wishes(clients, wanted, paths, new_certificate=new_certificate)
     return _Trust(clients, wishes, stale)
 
@@ -195,14 +195,15 @@ def _taken_over(
 
 
 def _refuse_taken_port(wanted: Deployment, choice: Choice, ours: tuple[str, ...]) -> None:
-    owner = ports.owner(wanted.bind, wanted.port)
-    if owner is None:
-        return
-    if choice.engine:
+    there = choice.engine is not None and choice.engine.elsewhere
+    owner = None if there else ports.owner(wanted.bind, wanted.port)
+    if choice.engine and (owner or there):
         from regsetup.backends.docker import publisher
 
         owner = publisher(choice.engine, wanted.port, but=ours) or owner
-    raise ports.PortInUse(wanted.bind, wanted.port, owner, ports.free_port(wanted.bind, wanted.port))
+    if owner:  # a process over there is met when the container is started
+        free = wanted.port + 1 if there else ports.free_port(wanted.bind, wanted.port)
+        raise ports.PortInUse(wanted.bind, wanted.port, owner, free)
 
 
 def _texts(

@@ -11,9 +11,11 @@ import json
 import secrets
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsetup import users
+from regsetup.backends.choice import users_carrier
 from regsetup.backends.engine import connect
 from regsetup.client import RegistryClient, RegistryError
 from regsetup.deployment import Directory, is_loopback
@@ -69,7 +71,8 @@ def entered(wanted: Deployment, paths: Paths) -> Iterator[Endpoint]:
     if not wanted.auth:
         yield endpoint(wanted, paths)
         return
-    with users.temporary(paths.htpasswd, PROOF_USER) as credentials:
+    carry = users_carrier(wanted, paths)
+    with users.temporary(paths.htpasswd, PROOF_USER, carry=carry) as credentials:
         yield _live(endpoint(wanted, paths, credentials))
 
 
@@ -80,10 +83,11 @@ def entered_as_owner(wanted: Deployment, paths: Paths) -> Iterator[Endpoint]:
     Raises:
         UsersUnreadable, MalformedFile, Locked, CannotWrite: this user does not own the registry, or not now.
     """
+    carry = users_carrier(wanted, paths)
     with contextlib.ExitStack() as stack:
         for number in range(1, _OWNERS + 1):
             try:
-                turn = users.temporary(paths.htpasswd, f"{OWNER_USER}-{number}", turn=0)
+                turn = users.temporary(paths.htpasswd, f"{OWNER_USER}-{number}", turn=0, carry=carry)
                 credentials = stack.enter_context(turn)
                 break
             except Locked:
@@ -125,29 +129,38 @@ def _through_engine(
         return Check(name, Outcome.SKIPPED, 0.0, "a pull-through cache takes no pushes")
     if address is None:
         return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
-    engine = choice.engine
-    if engine is None:
-        try:
-            engine = connect()
-        except RegsetupError as error:
-            return Check(name, Outcome.SKIPPED, 0.0, error.message)
     try:
+        engine = choice.engine or connect()
+    except RegsetupError as error:
+        return Check(name, Outcome.SKIPPED, 0.0, error.message)
+    try:
+        if why := _useless(engine, wanted):
+            return Check(name, Outcome.SKIPPED, 0.0, why)
         return timed(name, lambda: _push_and_pull(engine, address, where, data))
     finally:
         if choice.engine is None:
             engine.client.close()
 
 
+def _useless(engine: Engine, wanted: Deployment) -> str | None:
+    """Return why this engine proves nothing of the registry."""
+    if engine.elsewhere is not bool(wanted.machine):
+        return f"the engine at {engine.address} is on another machine"
+    if engine.podman and wanted.scheme == "http":
+        return "podman takes no registry without TLS by itself, not even on loopback"
+    return None
+
+
 def _engine_address(wanted: Deployment, paths: Paths) -> str | None:
-    """Return an address at which the engine of this machine trusts the registry.
+    """Return an address at which the engine, of this machine or the registry's, trusts the registry.
 
     Loopback needs no trust: engines take 127.0.0.0/8 and ::1 as insecure registries by themselves.
     """
     told = {one.address for one in TrustFile(paths.home).entries() if one.client == "docker"}
-    if wanted.address in told and _resolves(wanted.hosts[0]):
+    if wanted.address in told and not wanted.machine and _resolves(wanted.hosts[0]):
         return wanted.address
     if wanted.bind in ("0.0.0.0", "::") or is_loopback(wanted.bind):  # noqa: S104  compared, not bound
-        return str(wanted.local)
+        return str(replace(wanted, machine=None).local)
     return None
 
 

@@ -30,7 +30,7 @@ from regsetup.load import load
 from regsetup.probe import TIMEOUT, endpoint
 from regsetup.prove import entered_as_owner
 from regsetup.reference import is_registry
-from regsetup.trust.known import authorities, host_of, is_insecure
+from regsetup.trust.known import authorities, is_insecure
 from regsetup.users import UsersUnreadable
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     Ask = Callable[[str], Credentials | None]
 
 _HUB_API = "registry-1.docker.io"  # docker.io itself has no registry (distribution/reference, docker/cli)
-_ANY = ("0.0.0.0", "::")  # noqa: S104  compared, not bound
 
 
 class NoRegistryNamed(RegsetupError):
@@ -96,7 +95,7 @@ class Local:
     def addresses(self) -> tuple[str, ...]:
         """Every ``host:port`` by which this machine may call it; the one that people type first."""
         names = [*self.wanted.hosts, self.wanted.local.host]
-        if self.wanted.bind in _ANY or host_of(str(self.wanted.local)) in ("127.0.0.1", "::1"):
+        if self.wanted.local.host in ("127.0.0.1", "::1"):
             names += ["localhost", "127.0.0.1"]
         listed = (self.wanted.address, *(str(Listen(name, self.wanted.port)) for name in names))
         return tuple(dict.fromkeys(listed))

@@ -246,5 +246,6 @@ FIELDS = {
         Field("restart_policy", choice(RestartPolicy)),
         Field("env", env, many=True),
         Field("mirror_of", mirror),
+        Field("machine", host),
     )
 }

@@ -79,6 +79,7 @@ class State:
     Attributes:
         backend: ``docker`` or ``embedded``.
         engine: the engine's address, as in DOCKER_HOST; None where the registry never was on one.
+        engine_tls: the directory of TLS files that the engine is reached with.
         since: when it was first brought up, RFC 3339 UTC.
     """
 
@@ -87,11 +88,13 @@ class State:
     engine: str | None
     since: str
     ledger: tuple[Entry, ...] = ()
+    engine_tls: str | None = None
 
     @classmethod
-    def new(cls, name: str, backend: str, engine: str | None) -> Self:
+    def new(cls, name: str, backend: str, engine: str | None, engine_tls: str | None = None) -> Self:
         """Return the state of a registry that has nothing yet."""
-        return cls(name, backend, engine, datetime.now(UTC).isoformat(timespec="seconds"))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(name, backend, engine, now, engine_tls=engine_tls)
 
     def knows(self, kind: Kind, target: str) -> bool:
         """Tell whether the ledger has this entry."""
@@ -125,7 +128,8 @@ def read(path: Path) -> State | None:
         if version != VERSION:
             raise StateTooNew(path, version)
         ledger = tuple(Entry(Kind(one["kind"]), one["target"]) for one in raw["ledger"])
-        return State(raw["name"], raw["backend"], raw["engine"], raw["since"], ledger)
+        known = (raw["name"], raw["backend"], raw["engine"], raw["since"])
+        return State(*known, ledger, raw.get("engine_tls"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -165,7 +165,19 @@ class Steps:
         path = self.survey.paths.htpasswd
         hashed = hash_password(password.secret, password.cost)
         changed = users.read(path).with_user(step.target, hashed)
-        return self._write(path, str(changed), users.MODE)
+        undo = self._write(path, str(changed), users.MODE)
+        carry = self.survey.choice.runtime.carry_users
+        try:
+            carry()
+        except RegsetupError:
+            undo()
+            raise
+
+        def take_back() -> None:
+            undo()
+            carry()
+
+        return take_back
 
     def certify(self, _step: Step) -> Callable[[], None]:
         """Make or copy the certificate; the one before stays until the new one has answered."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup import storage
-from regsetup.backends.choice import Choice, other_side, reopen
-from regsetup.backends.engine import Engine, connect, of_this_shell
+from regsetup.backends.choice import Choice, engine_of, other_side, reopen
+from regsetup.backends.engine import Engine, of_this_machine
 from regsetup.certify import certificate_files
 from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
@@ -156,7 +156,8 @@ def _untell(removal: Removal, paths: Paths) -> list[str]:
         return []
     wanted = remembered(paths)
     ours = {str(Listen(host, wanted.port)) for host in wanted.hosts} | set(removal.state.of(Kind.TRUST))
-    known = clients(removal.state.engine or of_this_shell(os.environ), wanted, no_restart)
+    engine = of_this_machine(removal.state.engine, os.environ)
+    known = clients(engine, wanted, no_restart)
     return [note for address in sorted(told & ours) for note in forget(known, address, paths.home)]
 
 
@@ -175,7 +176,7 @@ def purge(removal: Removal, paths: Paths) -> list[Path]:
     for target in removal.state.of(Kind.STORAGE):
         storage.purge(Path(target))
     if removal.state.of(Kind.VOLUME) or removal.state.of(Kind.IMAGE):
-        _purge_engine(removal.choice.engine or connect(removal.state.engine), removal.state)
+        _purge_engine(removal.choice.engine or engine_of(removal.state), removal.state)
     _purge_files(removal.state, paths)
     directories = {Path(target) for target in removal.state.of(Kind.DIRECTORY)}
     return sorted(directories - {paths.root}, key=lambda path: len(path.parts), reverse=True)

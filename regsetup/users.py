@@ -22,11 +22,13 @@ from regsetup.errors import RegsetupError, UsageError
 from regsetup.host.files import locked, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from regsetup.client import Endpoint
     from regsetup.secret import Secret
+
+    Carry = Callable[[], None]
 
 MODE = 0o600
 _LOCK_WAIT = 30.0  # seconds; another command may be proving its own edit
@@ -98,6 +100,10 @@ class NotProven(RegsetupError):
         )
 
 
+def stays() -> None:
+    """Carry the file nowhere: the registry reads it where it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edited:
     """What was done for a user, and whether the running registry has shown that it follows."""
@@ -123,7 +129,14 @@ def read(path: Path) -> Htpasswd:
 
 
 def add(
-    path: Path, name: str, password: Secret, cost: Cost, endpoint: Endpoint | None, *, wait: float = WAIT
+    path: Path,
+    name: str,
+    password: Secret,
+    cost: Cost,
+    endpoint: Endpoint | None,
+    *,
+    wait: float = WAIT,
+    carry: Carry = stays,
 ) -> Edited:
     """Add a user and see the new password enter.
 
@@ -134,6 +147,7 @@ def add(
         cost: see ``Cost``.
         endpoint: where the registry runs; None where it does not, then nothing is proven.
         wait: seconds until the registry has to follow.
+        carry: brings the changed file to a registry on another machine; if it fails, nothing is changed.
 
     Raises:
         UserExists, BadUserName, BadPassword, UsersUnreadable, MalformedFile, Locked, CannotWrite:
@@ -145,7 +159,7 @@ def add(
     with _editing(path) as before:
         if name in before.users:
             raise UserExists(name)
-        _write(path, before.with_user(name, hashed))
+        _write(path, before.with_user(name, hashed), carry)
         return _see(endpoint, Credentials(name, password), "enters with the new password", 200, wait)
 
 
@@ -158,6 +172,7 @@ def change(
     *,
     old: Secret | None = None,
     wait: float = WAIT,
+    carry: Carry = stays,
 ) -> Edited:
     """Give a user another password, see it enter and, where it is known, see the ``old`` one stay outside.
 
@@ -168,7 +183,7 @@ def change(
     hashed = hash_password(password, cost)
     with _editing(path) as before:
         _require(before, name)
-        _write(path, before.with_user(name, hashed))
+        _write(path, before.with_user(name, hashed), carry)
         seen = _see(endpoint, Credentials(name, password), "enters with the new password", 200, wait)
         if old is None or old == password or not seen.proven:
             return seen
@@ -176,7 +191,9 @@ def change(
         return replace(outside, detail=f"{seen.detail}; {outside.detail}")
 
 
-def remove(path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WAIT) -> Edited:
+def remove(
+    path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WAIT, carry: Carry = stays
+) -> Edited:
     """Remove a user and see them stay outside, though nobody knows their password.
 
     The user first gets a random password, which has to enter: the file is live and the old password dead.
@@ -190,15 +207,15 @@ def remove(path: Path, name: str, endpoint: Endpoint | None, *, wait: float = WA
         _require(before, name)
         stand_in = Credentials(name, generate_password())
         try:
-            _write(path, before.with_user(name, hash_password(stand_in.password, Cost.FAST)))
+            _write(path, before.with_user(name, hash_password(stand_in.password, Cost.FAST)), carry)
             seen = _see(endpoint, stand_in, "is read from the changed file", 200, wait)
         finally:
-            _write(path, before.without_user(name))
+            _write(path, before.without_user(name), carry)
         return _see(endpoint, stand_in, "stays outside", 401, wait) if seen.proven else seen
 
 
 @contextmanager
-def temporary(path: Path, name: str, *, turn: float = _TURN) -> Iterator[Credentials]:
+def temporary(path: Path, name: str, *, turn: float = _TURN, carry: Carry = stays) -> Iterator[Credentials]:
     """Have a user with a random password for the block; a line that a killed process left is replaced.
 
     Two such blocks of one name at once wait for each other, ``turn`` seconds at most, or the first would end
@@ -210,12 +227,12 @@ def temporary(path: Path, name: str, *, turn: float = _TURN) -> Iterator[Credent
     credentials = Credentials(name, generate_password())
     with locked(path.with_name(f".{path.name}.{name}.lock"), timeout=turn):
         with _editing(path) as before:
-            _write(path, before.with_user(name, hash_password(credentials.password, Cost.FAST)))
+            _write(path, before.with_user(name, hash_password(credentials.password, Cost.FAST)), carry)
         try:
             yield credentials
         finally:
             with locked(_lock(path), timeout=_LOCK_WAIT):
-                _write(path, read(path).without_user(name))
+                _write(path, read(path).without_user(name), carry)
 
 
 @contextmanager
@@ -238,8 +255,22 @@ def _require(users: Htpasswd, name: str) -> None:
         raise UserUnknown(name, users.users)
 
 
-def _write(path: Path, users: Htpasswd) -> None:
-    """Replace the file, at a later modification time than before.
+def _write(path: Path, users: Htpasswd, carry: Carry) -> None:
+    """Replace the file and carry it to where the registry reads it; if that fails the old one is back."""
+    before = path.read_bytes() if path.exists() else None
+    _replace(path, str(users).encode(errors="surrogateescape"))
+    try:
+        carry()
+    except RegsetupError:
+        if before is None:
+            path.unlink()
+        else:
+            _replace(path, before)
+        raise
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write the file, at a later modification time than before.
 
     File systems keep time in ticks of 4 ms (CONFIG_HZ=250): an edit in the tick of the one before would look
     to the registry as if nothing had changed. So would one at a time that a clock which was set back meets
@@ -248,7 +279,7 @@ def _write(path: Path, users: Htpasswd) -> None:
     before = None
     with suppress(FileNotFoundError):
         before = path.stat()
-    write_atomic(path, str(users).encode(errors="surrogateescape"), mode=MODE)
+    write_atomic(path, content, mode=MODE)
     after = path.stat()
     if before and after.st_mtime_ns <= before.st_mtime_ns:
         os.utime(path, ns=(after.st_atime_ns, before.st_mtime_ns + 1_000_000))

@@ -19,6 +19,7 @@ from tests.bed.images import REGISTRY_IMAGE, SCRATCH_IMAGE, ensure_registry_imag
 from tests.bed.processes import end_marked
 from tests.bed.registry import RegistryProcess, start_registry
 from tests.bed.run import RUN, RUN_VARIABLE, in_ci, missing, need, unique
+from tests.bed.sshd import Sshd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +152,16 @@ def fresh_engine() -> Iterator[Callable[..., PrivateEngine]]:
     yield make
     for private in made:
         private.remove()
+
+
+@pytest.fixture
+def sshd(private_engine: PrivateEngine, tmp_path: Path) -> Iterator[Sshd]:
+    """An sshd that leads to the private engine."""
+    need("docker")
+    there = Sshd(tmp_path / "sshd", private_engine.url)
+    there.start()
+    yield there
+    there.stop()
 
 
 @pytest.fixture

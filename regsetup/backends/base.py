@@ -78,6 +78,10 @@ class Runtime(Protocol):
         """Remove ``aside``; the data stay."""
         ...
 
+    def carry_users(self) -> None:
+        """Bring the users' file to ``current``, live; nothing to do where it reads the file itself."""
+        ...
+
     def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Yield the lines it wrote, the last ``tail`` of them; with ``follow`` until interrupted."""
         ...

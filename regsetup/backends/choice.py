@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup.backends.context import BadContext
 from regsetup.backends.engine import (
     Engine,
     EngineDown,
-    EngineElsewhere,
     EngineError,
     EngineNoRights,
     connect,
+    find_address,
+    is_elsewhere,
+    machine,
 )
 from regsetup.deployment import Backend, Deployment, Volume
-from regsetup.errors import RegsetupError
-from regsetup.state import Kind
+from regsetup.errors import RegsetupError, UsageError
+from regsetup.given import Given
+from regsetup.state import Kind, read
+from regsetup.users import stays
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from regsetup.backends.base import Runtime
     from regsetup.deployment import Paths
     from regsetup.state import State
+    from regsetup.users import Carry
 
 
 class OtherBackend(RegsetupError):
@@ -34,6 +43,33 @@ class OtherBackend(RegsetupError):
             f"{name} runs on the back end {has}, not {wanted}",
             fix=f"regsetup teardown --name {name} (images and users stay), "
             f"then regsetup up --name {name} --backend {wanted}",
+        )
+
+
+class EngineElsewhere(RegsetupError):
+    """A registry of this machine can't move to an engine on another one."""
+
+    code = "engine-elsewhere"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the Docker engine at {address} is on another machine",
+            cause="the images are in a directory of this one",
+            fix="unset DOCKER_HOST and choose a local docker context; or set a second registry up over "
+            "there, and copy the images: regsetup copy",
+        )
+
+
+class EngineHere(UsageError):
+    """``--machine`` names another machine, and the engine is this one's."""
+
+    code = "engine-here"
+
+    def __init__(self, machine: str, address: str) -> None:
+        super().__init__(
+            f"the registry was to run on {machine}, and the engine at {address} is this machine's",
+            fix=f"DOCKER_HOST=ssh://{machine} regsetup up, or leave --machine out; "
+            "under another --name if one was set up there",
         )
 
 
@@ -57,20 +93,26 @@ def choose(wanted: Deployment, paths: Paths, state: State | None) -> Choice:
 
     Raises:
         OtherBackend: it exists on another back end than ``wanted.backend``.
-        EngineDown, EngineNoRights, EngineElsewhere, BadContext: Docker was asked for, or is needed.
+        EngineDown, EngineNoRights, EngineTls, SshFailed, BadContext: Docker was asked for, or is needed.
+        EngineHere: another machine was asked for.
     """
     if state and (state.of(Kind.CONTAINER) or state.of(Kind.SERVICE)):
         if wanted.backend not in (Backend.AUTO, state.backend):
             raise OtherBackend(wanted.name, state.backend, wanted.backend)
         return reopen(paths, state)
+    if wanted.machine and state and state.engine and is_elsewhere(state.engine):
+        return reopen(paths, state)  # its images are in a volume over there
     if wanted.backend is Backend.EMBEDDED:
         return embedded(paths, "asked for")
     try:
         engine = connect()
-    except (EngineDown, EngineNoRights, EngineElsewhere, BadContext) as error:
+    except (EngineDown, EngineNoRights, BadContext) as error:
         if wanted.backend is Backend.DOCKER or isinstance(wanted.storage, Volume):
             raise
         return embedded(paths, error.message)
+    if wanted.machine and not engine.elsewhere:
+        engine.client.close()
+        raise EngineHere(wanted.machine, engine.address)
     if wanted.backend is Backend.AUTO and not isinstance(wanted.storage, Volume):
         problem = _no_image(engine, wanted)
         if problem:
@@ -83,11 +125,16 @@ def move(paths: Paths, to: Backend) -> Choice:
     """Return the back end that a registry moves to.
 
     Raises:
-        EngineDown, EngineNoRights, EngineElsewhere, BadContext: Docker was asked for.
+        EngineDown, EngineNoRights, BadContext: Docker was asked for.
+        EngineElsewhere: that engine can't have the images of this machine.
     """
     if to is Backend.EMBEDDED:
         return embedded(paths, "asked for")
-    return _docker(connect(), paths, "asked for")
+    engine = connect()
+    if engine.elsewhere:
+        engine.client.close()
+        raise EngineElsewhere(engine.address)
+    return _docker(engine, paths, "asked for")
 
 
 def other_side(paths: Paths, state: State, choice: Choice) -> Choice | None:
@@ -97,7 +144,7 @@ def other_side(paths: Paths, state: State, choice: Choice) -> Choice | None:
         EngineDown, EngineNoRights: the engine of that container does not answer.
     """
     if choice.engine is None:
-        return _docker(connect(state.engine), paths, "a move") if state.of(Kind.CONTAINER) else None
+        return _docker(engine_of(state), paths, "a move") if state.of(Kind.CONTAINER) else None
     return embedded(paths, "a move") if state.of(Kind.SERVICE) else None
 
 
@@ -109,7 +156,41 @@ def reopen(paths: Paths, state: State) -> Choice:
     """
     if state.backend == Backend.EMBEDDED:
         return embedded(paths, "it runs there")
-    return _docker(connect(state.engine), paths, "it runs there")
+    return _docker(engine_of(state), paths, "it runs there")
+
+
+def engine_of(state: State) -> Engine:
+    """Connect to the engine that a registry is, or was, on.
+
+    Raises:
+        EngineDown, EngineNoRights, EngineTls, SshFailed: it does not answer.
+    """
+    return connect(state.engine, Path(state.engine_tls) if state.engine_tls else None)
+
+
+def settings_of_engine(
+    wanted: Deployment, state: State | None, environ: Mapping[str, str]
+) -> dict[str, Given]:
+    """Return what an engine elsewhere adds to the settings: its machine, which others follow from.
+
+    The engine is the one that the registry has, else the one that environment and contexts name.
+    """
+    if wanted.machine or wanted.backend is Backend.EMBEDDED:
+        return {}
+    if state and (state.of(Kind.CONTAINER) or state.of(Kind.SERVICE)):
+        address = state.engine if state.backend == Backend.DOCKER else None
+    else:
+        address = None
+        with contextlib.suppress(BadContext):  # said by who needs the engine
+            address, _ = find_address(environ)
+    found = machine(address) if address else None
+    return {"machine": Given((found,), f"the engine at {address}", Path())} if found else {}
+
+
+def users_carrier(wanted: Deployment, paths: Paths) -> Carry:
+    """Return what brings an edited users' file to the registry; nothing, unless it is on another machine."""
+    state = read(paths.state) if wanted.machine else None
+    return reopen(paths, state).runtime.carry_users if state else stays
 
 
 def embedded(paths: Paths, reason: str) -> Choice:

@@ -5,6 +5,7 @@ One value for all: ``up`` gives it to the engine, ``render`` writes it for compo
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 LABEL_NAME = "io.regsetup.name"
 DATA = "/var/lib/registry"
-AUTH = "/etc/regsetup/auth"
-CERTS = "/etc/regsetup/certs"
+FILES = "/etc/regsetup"
+AUTH = f"{FILES}/auth"
+CERTS = f"{FILES}/certs"
 HEALTH_INTERVAL = 10  # seconds between two probes
 HEALTH_TIMEOUT = 5  # seconds
 HEALTH_RETRIES = 3
@@ -61,7 +63,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A path of this machine, or a volume's name, at a path of the container."""
+    """A path of this machine, or a volume's name, at a path of the container; "" is a volume of its own."""
 
     source: str
     target: str
@@ -96,8 +98,8 @@ class Container:
     restart: RestartPolicy
 
 
-def describe(wanted: Deployment, sources: Sources, facts: Facts) -> Container:
-    """Return the container of a deployment."""
+def describe(wanted: Deployment, sources: Sources | None, facts: Facts) -> Container:
+    """Return the container of a deployment; without ``sources`` its files are put into volumes of its own."""
     return Container(
         name=wanted.name,
         image=wanted.image,
@@ -113,16 +115,17 @@ def describe(wanted: Deployment, sources: Sources, facts: Facts) -> Container:
     )
 
 
-def _mounts(wanted: Deployment, sources: Sources, facts: Facts) -> tuple[Mount, ...]:
+def _mounts(wanted: Deployment, sources: Sources | None, facts: Facts) -> tuple[Mount, ...]:
     def mount(source: Path, target: str) -> Mount:
         return Mount(str(source), target, read_only=True, relabel=facts.selinux)
 
     volume = not isinstance(wanted.storage, Directory)
     where = str(wanted.storage.path) if isinstance(wanted.storage, Directory) else wanted.storage.name
-    mounts = [
-        Mount(where, DATA, read_only=False, volume=volume, relabel=facts.selinux),
-        mount(sources.config, facts.config_path),
-    ]
+    data = Mount(where, DATA, read_only=False, volume=volume, relabel=facts.selinux)
+    if sources is None:
+        own = (posixpath.dirname(facts.config_path), FILES)
+        return (data, *(Mount("", target, read_only=False, volume=True) for target in own))
+    mounts = [data, mount(sources.config, facts.config_path)]
     if wanted.auth:  # the directory: a mounted file keeps its old inode when it is replaced
         mounts.append(mount(sources.auth, AUTH))
     if wanted.tls is not Tls.OFF:

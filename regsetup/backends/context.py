@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
 
@@ -40,8 +40,10 @@ def chosen(environ: Mapping[str, str]) -> str:
         return DEFAULT  # the docker command warns of a file that it can't read, and goes on
 
 
-def read(environ: Mapping[str, str], name: str) -> tuple[str | None, Any]:
-    """Return the engine's address in ``name``, None for the default socket, and the SDK's TLS settings.
+def read(environ: Mapping[str, str], name: str) -> tuple[str | None, Path | None]:
+    """Return the engine's address in ``name``, None for the default socket, and where its TLS files are.
+
+    ``SkipTLSVerify`` means nothing here: where there are TLS files, the engine is verified by them.
 
     Raises:
         BadContext: there is no such context, or its file can't be read.
@@ -53,23 +55,14 @@ def read(environ: Mapping[str, str], name: str) -> tuple[str | None, Any]:
     try:
         meta = json.loads((contexts / "meta" / identity / "meta.json").read_text(encoding="utf-8"))
         endpoint = meta["Endpoints"][_ENDPOINT]
-        host, verify = endpoint.get("Host"), not endpoint.get("SkipTLSVerify", False)
+        host = endpoint.get("Host")
     except FileNotFoundError as error:
         raise BadContext(name, f"there is none of that name in {contexts}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadContext(name, f"{type(error).__name__}: {error}") from error
-    return (str(host) if host else None), _tls(contexts / "tls" / identity / _ENDPOINT, verify=verify)
+    tls = contexts / "tls" / identity / _ENDPOINT
+    return (str(host) if host else None), (tls if tls.is_dir() else None)
 
 
 def _directory(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-
-
-def _tls(directory: Path, *, verify: bool) -> Any:
-    files = [directory / name for name in ("cert.pem", "key.pem", "ca.pem")]
-    if not all(path.is_file() for path in files):
-        return None
-    from docker.tls import TLSConfig
-
-    cert, key, ca = map(str, files)
-    return TLSConfig(client_cert=(cert, key), ca_cert=ca, verify=verify)

@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from regsetup.backends import carried, images
 from regsetup.backends import container as containers
-from regsetup.backends import images
 from regsetup.backends.container import DATA
 from regsetup.backends.engine import EngineError, translated
 from regsetup.certify import certificate_files
-from regsetup.deployment import Tls, Volume
+from regsetup.deployment import DEFAULT_NAME, Tls, Volume
 from regsetup.host.ports import PortInUse, free_port
 from regsetup.observed import Seen, Spec
 
@@ -45,7 +46,6 @@ class DockerRuntime:
 
     backend = "docker"
     kind = "container"
-    notes: tuple[str, ...] = ()
 
     def __init__(self, engine: Engine, paths: Paths) -> None:
         self.engine = engine
@@ -53,6 +53,12 @@ class DockerRuntime:
         self.aside_name = f"{paths.name}.regsetup-aside"
         self.probe_name = f"{paths.name}.regsetup-probe"
         self.collector_name = f"{paths.name}.regsetup-gc"
+        self.new_name = f"{paths.name}.regsetup-new"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See ``Runtime.notes``."""
+        return notes(self.engine, self.paths.name)
 
     def spec(self, wanted: Deployment) -> Spec:
         """See ``Runtime.spec``.
@@ -73,7 +79,7 @@ class DockerRuntime:
             "restart": str(wanted.restart_policy),
             "user": self._user(wanted) or "the image's",
             "mirror-of": wanted.mirror_of or "nothing",
-            "files": str(self.paths.root),
+            "files": "carried" if self.engine.elsewhere else str(self.paths.root),
         }
         if wanted.tls is not Tls.OFF:
             settings["certificate"] = _fingerprint(certificate_files(self.paths).certificate)
@@ -111,24 +117,41 @@ class DockerRuntime:
 
     def create(self, wanted: Deployment, spec: Spec) -> None:
         """See ``Runtime.create``."""
-        from docker.types import LogConfig
-
         image = images.find(self.engine, wanted.image)
         if image is None:
             raise images.ImageNotFound(wanted.image, "it was removed meanwhile")
-        made = containers.describe(wanted, containers.Sources.of(self.paths), self.facts(image, wanted))
+        facts = self.facts(image, wanted)
+        if not self.engine.elsewhere:
+            made = containers.describe(wanted, containers.Sources.of(self.paths), facts)
+            self._make(made, made.name, spec)
+            return
+        self._remove(self.new_name)
+        try:
+            self._make(containers.describe(wanted, None, facts), self.new_name, spec)
+            carried.fill(self.engine, self.new_name, wanted, self.paths, facts.config_path)
+            with translated():
+                self.engine.client.api.rename(self.new_name, self.paths.name)
+        except EngineError:
+            with contextlib.suppress(EngineError):  # gone: the next one made, or teardown, removes it
+                self._remove(self.new_name)
+            raise
+
+    def _make(self, made: containers.Container, name: str, spec: Spec) -> None:
+        from docker.types import LogConfig
+
         api = self.engine.client.api
         with translated():
             api.create_container(
                 made.image,
-                name=made.name,
+                name=name,
                 user=made.user,
                 ports=[(made.port, "tcp")],
                 environment=dict(made.env),
                 healthcheck=_health_check(made.health),
                 labels={**dict(made.labels), LABEL_SPEC: spec.as_json(), LABEL_HASH: spec.hash},
+                volumes=[mount.target for mount in made.mounts if not mount.source],
                 host_config=api.create_host_config(
-                    binds=[str(mount) for mount in made.mounts],
+                    binds=[str(mount) for mount in made.mounts if mount.source],
                     port_bindings={f"{made.port}/tcp": (made.publish.host, made.publish.port)},
                     restart_policy={"Name": str(made.restart)},
                     security_opt=["no-new-privileges"],
@@ -176,7 +199,8 @@ class DockerRuntime:
             words = error.cause or ""
             if "port is already allocated" in words or "address already in use" in words:
                 host, port = published(container.attrs) or ("", 0)
-                raise PortInUse(host, port, "another container or process", free_port(host, port)) from error
+                free = port + 1 if self.engine.elsewhere else free_port(host, port)
+                raise PortInUse(host, port, "another container or process", free) from error
             raise
 
     def stop(self) -> None:
@@ -208,12 +232,14 @@ class DockerRuntime:
         if container := self._find(self.aside_name):
             with translated():
                 container.rename(self.paths.name)
+        self.carry_users()  # it has its users as they were when it was set aside
         self.start()
 
     def remove(self) -> None:
         """See ``Runtime.remove``."""
         self._remove(self.probe_name)
         self._remove(self.collector_name)
+        self._remove(self.new_name)
         self._remove(self.paths.name)
 
     def discard_aside(self) -> None:
@@ -227,6 +253,13 @@ class DockerRuntime:
                 if container.attrs["State"]["Running"]:
                     container.stop(timeout=STOP_TIMEOUT)
                 container.remove(v=LABEL_SPEC in container.labels, force=True)
+
+    def carry_users(self) -> None:
+        """See ``Runtime.carry_users``."""
+        container = self._find(self.paths.name) if self.engine.elsewhere else None
+        if container is not None and LABEL_SPEC in container.labels and self.paths.htpasswd.exists():
+            running = bool(container.attrs["State"]["Running"])
+            carried.users(self.engine, self.paths.name, self.paths.htpasswd, running=running)
 
     def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """See ``Runtime.logs``."""
@@ -256,6 +289,18 @@ def _health_check(health: tuple[str, ...] | None) -> dict[str, Any] | None:
         "timeout": containers.HEALTH_TIMEOUT * _NANOSECONDS,
         "retries": containers.HEALTH_RETRIES,
     }
+
+
+def notes(engine: Engine, name: str) -> tuple[str, ...]:
+    """Return what a person should know of an engine elsewhere."""
+    if not engine.elsewhere:
+        return ()
+    option = "" if name == DEFAULT_NAME else f" --name {name}"
+    host = urlsplit(engine.address).hostname
+    export = f"regsetup trust export{option} | ssh {host} sudo sh"
+    told = f"the engine on {host} takes the registry at its own loopback; for its name: {export}"
+    plain = f"{engine.address} is neither encrypted nor protected: who reads along owns that machine"
+    return (told, plain) if engine.address.startswith("tcp:") and not engine.tls else (told,)
 
 
 def _fingerprint(certificate: Path) -> str:

@@ -214,6 +214,9 @@ class EmbeddedRuntime:
         if self._current() is None:
             self._forget()
 
+    def carry_users(self) -> None:
+        """See ``Runtime.carry_users``: it reads the file itself."""
+
     def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """See ``Runtime.logs``."""
         if service := self._current():

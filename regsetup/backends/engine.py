@@ -10,11 +10,13 @@ import contextlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from regsetup.backends import context
 from regsetup.errors import RegsetupError
+from regsetup.host import ssh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     import docker
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+_NETWORK = ("tcp", "http", "https")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CONNECT_TIMEOUT = 5  # seconds; a socket that nobody accepts on must not hold `up` for a minute
+SSH_TIMEOUT = 20  # seconds; ssh itself gives up after 10, and then the engine over there has to answer
 TIMEOUT = 120  # seconds; stopping a container may take its whole grace period
 
 
@@ -35,7 +40,9 @@ class EngineDown(RegsetupError):
         super().__init__(
             f"no Docker engine answers at {address}",
             cause=cause,
-            fix="sudo systemctl start docker, or regsetup up --backend embedded to do without Docker",
+            fix="start it over there, or mend DOCKER_HOST or the docker context"
+            if is_elsewhere(address)
+            else "sudo systemctl start docker, or regsetup up --backend embedded to do without Docker",
         )
 
 
@@ -52,16 +59,16 @@ class EngineNoRights(RegsetupError):
         )
 
 
-class EngineElsewhere(RegsetupError):
-    """The engine runs on another machine, where directories of this one can't be mounted."""
+class EngineTls(RegsetupError):
+    """The engine's TLS and the files at hand do not fit."""
 
-    code = "engine-elsewhere"
+    code = "engine-tls"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cause: str) -> None:
         super().__init__(
-            f"the Docker engine at {address} is on another machine",
-            cause="users, configuration and images are directories of this machine",
-            fix="run regsetup on that machine, or unset DOCKER_HOST and choose a local docker context",
+            f"no TLS connection to the engine at {address}",
+            cause=cause,
+            fix="DOCKER_CERT_PATH, or the docker context, must hold ca.pem, cert.pem and key.pem for it",
         )
 
 
@@ -71,16 +78,36 @@ class EngineError(RegsetupError):
     code = "engine-error"
 
 
+class EngineGone(EngineError):
+    """The engine, or the way to it, went away in the middle."""
+
+    code = "engine-gone"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            "the engine stopped answering",
+            cause=cause,
+            fix="when it answers again, repeat the command: it looks at what is there and goes on",
+        )
+
+
 @dataclass(frozen=True)
 class Engine:
     """A connection to an engine that answered.
 
     Attributes:
         address: as in DOCKER_HOST.
+        tls: the directory of TLS files that it is reached with.
     """
 
     address: str
     client: docker.DockerClient
+    tls: Path | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it runs on another machine, which has no files of this one."""
+        return is_elsewhere(self.address)
 
     @cached_property
     def info(self) -> Mapping[str, Any]:
@@ -94,71 +121,138 @@ class Engine:
         """Whether root in a container is an ordinary user outside."""
         return any("rootless" in option for option in self.info.get("SecurityOptions") or ())
 
+    @cached_property
+    def podman(self) -> bool:
+        """Whether it is podman, by its Docker-compatible API."""
+        with translated():
+            parts = self.client.version().get("Components") or ()
+        return any(part.get("Name") == "Podman Engine" for part in parts)
+
     @property
     def selinux(self) -> bool:
         """Whether mounted directories need a label."""
         return any("selinux" in option for option in self.info.get("SecurityOptions") or ())
 
 
-def find_address(environ: Mapping[str, str]) -> tuple[str, Any]:
-    """Return the engine's address and the TLS settings of its context (None without TLS).
+def find_address(environ: Mapping[str, str]) -> tuple[str, Path | None]:
+    """Return the engine's address, and the directory of TLS files that it is reached with (None without TLS).
 
     Raises:
         BadContext: DOCKER_CONTEXT or the current context does not exist.
     """
     if environ.get("DOCKER_HOST"):
-        return environ["DOCKER_HOST"], None
+        return environ["DOCKER_HOST"], _tls_directory(environ)
     address, tls = context.read(environ, context.chosen(environ))
     return address or DEFAULT_ENGINE, tls
 
 
-def of_this_shell(environ: Mapping[str, str]) -> str:
-    """Return the address of the engine that people here use; the default one if their context is broken."""
+def of_this_machine(own: str | None, environ: Mapping[str, str]) -> str:
+    """Return the address of the engine that people here use: the registry's ``own``, or their context's.
+
+    The default one where their context is broken, or leads to another machine.
+    """
+    if own and not is_elsewhere(own):
+        return own
     try:
-        return find_address(environ)[0]
+        address, _ = find_address(environ)
     except context.BadContext:
         return DEFAULT_ENGINE
+    return DEFAULT_ENGINE if is_elsewhere(address) else address
 
 
-def connect(address: str | None = None) -> Engine:
+def _tls_directory(environ: Mapping[str, str]) -> Path | None:
+    """As Docker's own command does, but for DOCKER_CERT_PATH alone, which it passes over in silence."""
+    given = environ.get("DOCKER_CERT_PATH")
+    if not given and not environ.get("DOCKER_TLS_VERIFY"):
+        return None
+    return Path(given).absolute() if given else Path.home() / ".docker"
+
+
+def is_elsewhere(address: str) -> bool:
+    """Tell whether the engine runs on another machine, which has no files of this one."""
+    with contextlib.suppress(ValueError):  # no URL at all: who connects says so
+        url = urlsplit(address)
+        return url.scheme == "ssh" or (url.scheme in _NETWORK and url.hostname not in _LOOPBACK)
+    return False
+
+
+def machine(address: str) -> str | None:
+    """Return the name by which the engine's machine is reached, None where it is this one."""
+    host = urlsplit(address).hostname if is_elsewhere(address) else None
+    return ssh.real_name(host) if host and address.startswith("ssh:") else host
+
+
+def connect(address: str | None = None, tls: Path | None = None) -> Engine:
     """Connect to the engine at ``address``, or to the one that environment and contexts name.
 
+    Args:
+        tls: the directory of TLS files for ``address``.
+
     Raises:
-        EngineDown, EngineNoRights, EngineElsewhere, BadContext.
+        EngineDown, EngineNoRights, EngineTls, SshFailed, ProgramMissing, BadContext.
     """
-    import docker
+    import requests
     from docker.errors import DockerException
 
-    found, tls = (address, None) if address else find_address(os.environ)
+    if address is None:
+        address, tls = find_address(os.environ)
     try:
-        _refuse_elsewhere(found)
-        if found == os.environ.get("DOCKER_HOST"):
-            client = docker.DockerClient.from_env(version="auto", timeout=CONNECT_TIMEOUT)
-        else:
-            client = docker.DockerClient(
-                base_url=_local(found), version="auto", timeout=CONNECT_TIMEOUT, tls=tls or False
-            )
-    except (DockerException, ValueError) as error:  # ValueError: it is no URL at all
-        raise _why_no_answer(found, error) from error
+        client = _over_ssh(address) if address.startswith("ssh://") else _client(address, tls)
+    except requests.exceptions.SSLError as error:
+        raise EngineTls(address, str(error)) from error
+    # ValueError: it is no URL at all
+    except (DockerException, requests.RequestException, ValueError) as error:
+        raise _why_no_answer(address, error) from error
     client.api.timeout = TIMEOUT
-    return Engine(found, client)
+    return Engine(address, client, tls)
 
 
-def _local(address: str) -> str:
-    """``http+unix`` is what the SDK makes of ``unix``; a context may carry it already."""
-    return address.replace("http+unix://", "unix://")
+def _over_ssh(address: str) -> docker.DockerClient:
+    import requests
+
+    from regsetup.backends import ssh_transport
+
+    ssh.command(address)
+    adapter = ssh_transport.SshAdapter(address, TIMEOUT)
+    try:
+        return ssh_transport.client(adapter, SSH_TIMEOUT)
+    except requests.RequestException as error:
+        said = adapter.last_words()
+        adapter.close()
+        raise ssh.SshFailed(address, str(error) if said is None else said) from error
 
 
-def _refuse_elsewhere(address: str) -> None:
-    url = urlsplit(address)
-    if url.scheme in ("unix", "http+unix", "npipe", ""):
-        return
-    if url.scheme != "ssh" and url.hostname in ("localhost", "127.0.0.1", "::1"):
-        return
-    raise EngineElsewhere(address)
+def _client(address: str, tls: Path | None) -> docker.DockerClient:
+    import docker
+
+    return docker.DockerClient(
+        base_url=address.replace("http+unix://", "unix://"),  # as the SDK writes it in a context
+        version="auto",
+        timeout=CONNECT_TIMEOUT,
+        tls=_tls(address, tls) if tls and not address.startswith("unix") else False,
+    )
+
+
+def _tls(address: str, directory: Path) -> Any:
+    """Return the SDK's TLS settings; the engine is always verified, without ca.pem by the system's CAs.
+
+    Raises:
+        EngineTls: only one of certificate and key is there, or one can't be read.
+    """
+    from docker.errors import TLSParameterError
+    from docker.tls import TLSConfig
+
+    ca, cert, key = (str(directory / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    pair = (cert, key) if Path(cert).exists() or Path(key).exists() else None
+    try:
+        return TLSConfig(client_cert=pair, ca_cert=ca if Path(ca).exists() else None, verify=True)
+    except TLSParameterError as error:
+        raise EngineTls(address, f"{directory}: {error.msg}") from error
 
 
 def _why_no_answer(address: str, error: BaseException) -> RegsetupError:
+    if "SSLError" in str(error) or "HTTPS server" in str(error):
+        return EngineTls(address, str(error))
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, PermissionError) or "Permission denied" in str(seen):
@@ -185,5 +279,7 @@ def translated() -> Iterator[None]:
         yield
     except APIError as error:
         raise EngineError("the engine refused", cause=str(error.explanation or error)) from error
+    except requests.ConnectionError as error:
+        raise EngineGone(str(error)) from error
     except (DockerException, requests.RequestException) as error:
         raise EngineError("the engine did not answer properly", cause=str(error)) from error

@@ -45,6 +45,8 @@ def mountpoint(engine: Engine, name: str) -> Path | None:
     """Return where the volume lies on this machine; None if it is elsewhere, gone, or not ours to enter."""
     from docker.errors import NotFound
 
+    if engine.elsewhere:  # a path over there, whatever is at the same path here
+        return None
     with translated():
         try:
             place = engine.client.volumes.get(name).attrs.get("Mountpoint")

@@ -48,7 +48,7 @@ def _findings(paths: Paths) -> tuple[Finding, ...]:
     import os
 
     from regsetup import trust_here
-    from regsetup.backends.engine import find_address
+    from regsetup.backends.engine import of_this_machine
     from regsetup.doctor import diagnose
     from regsetup.doctor.examine import examine
     from regsetup.state import read
@@ -59,11 +59,12 @@ def _findings(paths: Paths) -> tuple[Finding, ...]:
     if state is None:
         raise NoRegistry(paths.name)
     wanted = remembered(paths)
-    engine, _ = find_address(os.environ)
-    control = trust_here.control(state.engine or engine, wanted, trust_here.no_restart)
+    engine = of_this_machine(state.engine, os.environ)
+    control = trust_here.control(engine, wanted, trust_here.no_restart)
     from pathlib import Path
 
-    return diagnose(examine(wanted, paths, state.backend, control, every(control, Path.home())))
+    clients = every(control, Path.home())
+    return diagnose(examine(wanted, paths, state.backend, None if wanted.machine else control, clients))
 
 
 def _lines(found: Sequence[Finding]) -> list[str]:

@@ -35,6 +35,15 @@ def up(
     host: Annotated[
         list[str] | None, _option("--host", WHERE, "NAME", "Name or address that clients use. Repeatable.")
     ] = None,
+    machine: Annotated[
+        str | None,
+        _option(
+            "--machine",
+            WHERE,
+            "NAME",
+            "How the machine of an engine elsewhere is reached (default: as by the engine's address).",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         _option(
@@ -148,12 +157,14 @@ def up(
     """
     given = dict(locals())
     from regsetup import deploy
+    from regsetup.backends.choice import settings_of_engine
     from regsetup.cli.passwords import Source
     from regsetup.cli.progress import Steps
     from regsetup.cli.summary import finished, planned
     from regsetup.deployment import Paths
     from regsetup.load import find_home, load
     from regsetup.settings import FIELDS
+    from regsetup.state import read
     from regsetup.trust_here import no_restart as never
 
     seconds(wait)
@@ -161,6 +172,9 @@ def up(
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
     paths = Paths(home, loaded.deployment.name)
+    beyond = settings_of_engine(loaded.deployment, read(paths.state), os.environ)
+    if beyond:
+        loaded = load(flags, os.environ, file, home, cwd=Path.cwd(), defaults=beyond)
     if dry_run:
         return planned(deploy.look(loaded, paths, adopt=adopt), exit_code=exit_code)
     source = Source(stdin=password_stdin, file=password_file, generate=yes)

@@ -73,6 +73,7 @@ def adduser(
     """
     from regsetup import users as work
     from regsetup.auth.htpasswd import check_name
+    from regsetup.backends.choice import users_carrier
     from regsetup.cli.passwords import Source
 
     check_name(user)
@@ -82,8 +83,9 @@ def adduser(
         return _close(user, paths, source)
     if user in work.read(paths.htpasswd).users:
         raise work.UserExists(user)
+    carry = users_carrier(wanted, paths)
     password = _password(source, user, cost)
-    edited = work.add(paths.htpasswd, user, password.secret, password.cost, running)
+    edited = work.add(paths.htpasswd, user, password.secret, password.cost, running, carry=carry)
     return _told("added", edited, password)
 
 
@@ -99,14 +101,16 @@ def passwd(
 ) -> render.Outcome:
     """Give a user another password, live at once, and prove that it enters."""
     from regsetup import users as work
+    from regsetup.backends.choice import users_carrier
     from regsetup.cli.passwords import Source
 
-    paths, _, running = _find(name)
+    paths, wanted, running = _find(name)
     known = work.read(paths.htpasswd).users
     if user not in known:
         raise work.UserUnknown(user, known)
+    carry = users_carrier(wanted, paths)
     password = _password(Source(password_stdin, password_file, generate), user, cost)
-    edited = work.change(paths.htpasswd, user, password.secret, password.cost, running)
+    edited = work.change(paths.htpasswd, user, password.secret, password.cost, running, carry=carry)
     return _told("changed", edited, password)
 
 
@@ -115,9 +119,10 @@ def rmuser(
 ) -> render.Outcome:
     """Remove a user, live at once, and prove that nobody enters under that name."""
     from regsetup import users as work
+    from regsetup.backends.choice import users_carrier
 
-    paths, _, running = _find(name)
-    edited = work.remove(paths.htpasswd, user, running)
+    paths, wanted, running = _find(name)
+    edited = work.remove(paths.htpasswd, user, running, carry=users_carrier(wanted, paths))
     left = work.read(paths.htpasswd).users
     outcome = _told("removed", edited, None)
     warning = () if left else ("no user is left: nobody can push or pull until regsetup adduser",)

@@ -44,8 +44,13 @@ _SELINUX = Path("/sys/fs/selinux/enforce")
 def examine(
     wanted: Deployment, paths: Paths, backend: str, control: Control | None, clients: Iterable[Client]
 ) -> Facts:
-    """Return the facts of one registry; ``control`` is of the engine on this machine, if it has one."""
+    """Return the facts of one registry; ``control`` is of the engine on this machine, if it has one.
+
+    Of a registry on another machine only what can be seen from here is looked at.
+    """
     where = wanted.storage.path if isinstance(wanted.storage, Directory) else None
+    here = wanted.machine is None
+    ufw = (_bytes(_UFW) or b"").decode(errors="replace")
     found = _certificates(wanted, paths)
     return Facts(
         wanted=wanted,
@@ -55,22 +60,22 @@ def examine(
         engine=control.engine if control else None,
         daemon_json=_bytes(control.engine.config) if control else None,
         answers=answers(endpoint(wanted, paths)),
-        listens=_owner(wanted.bind, wanted.port),
+        listens=_owner(wanted.bind, wanted.port) if here else None,
         shadow=_owner("::1", wanted.port) if wanted.bind == "127.0.0.1" else None,
         clients=tuple(_statuses(wanted, paths, clients)),
         resolved=_resolved(host_of(wanted.address)),
-        own=_own_addresses(),
+        own=_own_addresses() if here else frozenset(_resolved(wanted.machine or "")),
         ca=found.ca if found else None,
         leaf=found.leaf if found else None,
         htpasswd=_bytes(paths.htpasswd),
         htpasswd_mode=_mode(paths.htpasswd),
         storage_writable=os.access(_existing(where), os.W_OK) if where else None,
         storage_free=shutil.disk_usage(_existing(where)).free if where else None,
-        selinux=_bytes(_SELINUX) == b"1",
+        selinux=here and _bytes(_SELINUX) == b"1",
         proxies={
             name.lower(): value for name, value in os.environ.items() if name.lower().endswith("_proxy")
         },
-        firewall="ufw" if "\nENABLED=yes" in (_bytes(_UFW) or b"").decode(errors="replace") else None,
+        firewall="ufw" if here and "\nENABLED=yes" in ufw else None,
         synchronized=_synchronized(),
     )
 

@@ -58,7 +58,7 @@ def _names(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "name-elsewhere",
             Severity.WARNING,
-            f"{host} is {', '.join(facts.resolved)}, which is not this machine",
+            f"{host} is {', '.join(facts.resolved)}, which is not {facts.wanted.machine or 'this machine'}",
             "an old DNS entry, or a machine behind a proxy or NAT",
             f"point {host} to one of {', '.join(sorted(facts.own))}",
         )

@@ -137,12 +137,13 @@ def look_into_image(wanted: Deployment, paths: Paths) -> tuple[Facts, tuple[str,
     """Ask the engine what the image is like; where none has it, take it for the official one and say so."""
     from regsetup.backends.context import BadContext
     from regsetup.backends.docker import DockerRuntime
-    from regsetup.backends.engine import EngineDown, EngineElsewhere, EngineNoRights, connect
+    from regsetup.backends.engine import EngineDown, EngineNoRights, EngineTls, connect
     from regsetup.backends.images import find
+    from regsetup.host.ssh import SshFailed
 
     try:
         engine = connect()
-    except (EngineDown, EngineNoRights, EngineElsewhere, BadContext):
+    except (EngineDown, EngineNoRights, EngineTls, SshFailed, BadContext):
         return _official(wanted)
     try:
         image = find(engine, wanted.image)

@@ -9,9 +9,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import IO
 
 
 class ProgramMissing(RegsetupError):
@@ -43,6 +46,9 @@ class ProgramTimeout(RegsetupError):
             f"{args[0]} did not end within {timeout:g} s and was killed",
             fix=f"run it by hand to see what it waits for: {shlex.join(args)}",
         )
+
+
+_WORDS = 4096  # bytes of what a program said before it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ def run(
         ProgramMissing: not on PATH, or not executable.
         ProgramTimeout: still running after ``timeout`` seconds; the whole process group is killed.
     """
-    with _start(args, subprocess.PIPE, subprocess.PIPE, input is not None, env) as process:
+    reads = subprocess.DEVNULL if input is None else subprocess.PIPE
+    with _start(args, subprocess.PIPE, subprocess.PIPE, reads, env) as process:
         try:
             out, err = process.communicate(input, timeout)
         except subprocess.TimeoutExpired as error:
@@ -91,7 +98,7 @@ def lines(args: Sequence[str]) -> Iterator[str]:
     Raises:
         ProgramMissing: not on PATH, or not executable.
     """
-    with _start(args, subprocess.PIPE, subprocess.DEVNULL, False, None) as process:
+    with _start(args, subprocess.PIPE, subprocess.DEVNULL, subprocess.DEVNULL, None) as process:
         try:
             for line in process.stdout or ():
                 yield line.decode(errors="replace").rstrip("\n")
@@ -112,18 +119,55 @@ def spawn_detached(args: Sequence[str], *, log: Path, env: Mapping[str, str] | N
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     try:
-        process = _start(args, descriptor, subprocess.STDOUT, False, env, directory="/")
+        process = _start(args, descriptor, subprocess.STDOUT, subprocess.DEVNULL, env, directory="/")
     finally:
         os.close(descriptor)
     threading.Thread(target=process.wait, name=f"reap {process.pid}", daemon=True).start()
     return process.pid
 
 
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """A program that speaks on ``sock``, its standard input and output; it ends when that is closed."""
+
+    sock: socket.socket
+    _process: subprocess.Popen[bytes]
+    _said: IO[bytes]
+
+    def last_words(self, timeout: float) -> str | None:
+        """Return what it said on standard error if it has ended, or ends within ``timeout`` seconds."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        self._said.seek(0)
+        return self._said.read(_WORDS).decode(errors="replace").strip()
+
+
+def dial(args: Sequence[str]) -> Dialed:
+    """Start a program that connects to something by its standard input and output, such as ``ssh``.
+
+    Raises:
+        ProgramMissing: not on PATH, or not executable.
+    """
+    ours, theirs = socket.socketpair()
+    said = tempfile.TemporaryFile()  # noqa: SIM115  a file: nobody reads a pipe meanwhile; closed with us
+    with closing(theirs):
+        try:
+            process = _start(args, theirs.fileno(), said.fileno(), theirs.fileno(), None)
+        except ProgramMissing:
+            ours.close()
+            said.close()
+            raise
+    threading.Thread(target=process.wait, name=f"reap {process.pid}", daemon=True).start()
+    return Dialed(ours, process, said)
+
+
 def _start(
     args: Sequence[str],
     out: int,
     err: int,
-    reads: bool,
+    reads: int,
     env: Mapping[str, str] | None,
     directory: str | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -135,7 +179,7 @@ def _start(
         return subprocess.Popen(
             list(args),
             executable=Path(program).absolute(),
-            stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stdin=reads,
             stdout=out,
             stderr=err,
             env={**os.environ, **(env or {})},

@@ -5,6 +5,7 @@ A comment on the line above a fenced block says what is done with it:
     <!-- check: help up -->         the block is what `regsetup up --help` prints, 80 columns wide
     <!-- check: run -->             the commands succeed, without an engine
     <!-- check: run engine -->      the commands succeed, with an engine that has the image registry:2
+    <!-- check: run ssh -->         the commands succeed, with one that is reached as ssh://root@build1
     <!-- check: run exit=3 -->      the last command ends with 3
 
 The blocks of one file are run in order, in one directory with one home. In a ``console`` block commands
@@ -50,6 +51,11 @@ class Block:
     def needs_engine(self) -> bool:
         """Whether they need Docker."""
         return self.runs and "engine" in self.check
+
+    @property
+    def needs_ssh(self) -> bool:
+        """Whether they need an engine on another machine."""
+        return self.runs and "ssh" in self.check
 
     @property
     def exit_code(self) -> int:

@@ -39,8 +39,9 @@ HOST = Recipe(
     """
     apt-get -q update
     install='apt-get -q -y install --no-install-recommends'
-    $install containerd podman skopeo busybox-static uidmap slirp4netns polkitd
+    $install containerd podman skopeo busybox-static uidmap slirp4netns polkitd openssh-server
     systemctl -q disable docker.service docker.socket containerd.service
+    systemctl -q disable ssh.service
     systemctl -q disable podman.socket podman-auto-update.timer podman-restart.service
     systemctl -q mask getty.target console-getty.service apt-daily.timer apt-daily-upgrade.timer
     rm /etc/machine-id

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.bed.engine import PrivateEngine
+    from tests.bed.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -32,10 +33,14 @@ RUN = {
 }
 
 
-def _cases(*, engine: bool) -> list[str]:
-    return sorted(
-        file for file, found in RUN.items() if found and any(one.needs_engine for one in found) is engine
-    )
+def _cases(needs: str) -> list[str]:
+    return sorted(file for file, found in RUN.items() if found and _needs(found) == needs)
+
+
+def _needs(found: list[Block]) -> str:
+    if any(one.needs_ssh for one in found):
+        return "ssh"
+    return "engine" if any(one.needs_engine for one in found) else ""
 
 
 def _name(block: Block) -> str:
@@ -161,18 +166,28 @@ def _run_all(file: str, place: Path, env: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", _cases(engine=False))
+@pytest.mark.parametrize("file", _cases(""))
 def test_commands_in_the_docs_do_what_they_say(file: str, home: Path) -> None:
     _run_all(file, home, _environment(home, DOCKER_HOST=f"unix://{home}/no-engine-here"))
 
 
 @pytest.mark.engine
 @pytest.mark.slow
-@pytest.mark.parametrize("file", _cases(engine=True))
+@pytest.mark.parametrize("file", _cases("engine"))
 def test_commands_in_the_docs_that_need_an_engine_do_what_they_say(
     file: str, home: Path, private_engine: PrivateEngine
 ) -> None:
     _run_all(file, home, _environment(home, DOCKER_HOST=private_engine.url))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize("file", _cases("ssh"))
+def test_commands_in_the_docs_that_need_another_machine_do_what_they_say(
+    file: str, home: Path, sshd: Sshd
+) -> None:
+    here = _environment(home, DOCKER_HOST=f"unix://{home}/no-engine-here", REGSETUP_TRUST="none")
+    _run_all(file, home, here | {"PATH": f"{sshd.way()['PATH'].partition(':')[0]}:{here['PATH']}"})
 
 
 # The checker itself.

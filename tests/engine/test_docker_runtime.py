@@ -19,7 +19,7 @@ import pytest
 from regsetup.observed import Spec
 from tests.bed.clients import DockerCli, run
 from tests.bed.images import SCRATCH_IMAGE, ensure_registry_image, tiny_archive
-from tests.bed.run import missing, wait_for
+from tests.bed.run import missing, need, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,18 +202,25 @@ def test_an_engine_that_accepts_and_says_nothing_is_given_up(deployed: Deployed,
     assert (done.code, code(done)) == (1, "engine-down")
 
 
-@pytest.mark.parametrize("address", ["tcp://192.0.2.1:2375", "ssh://somebody@192.0.2.1"])
-def test_an_engine_on_another_machine_is_refused(deployed: Deployed, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("tcp://192.0.2.1:2375", "engine-down"), ("ssh://somebody@192.0.2.1", "ssh-failed")],
+)
+def test_a_machine_that_does_not_answer_is_given_up(
+    deployed: Deployed, address: str, expected: str
+) -> None:  # RFC 5737: nobody has 192.0.2.1
+    need("ssh")
     done = deployed.up("--json", env={"DOCKER_HOST": address}, timeout=30)
-    assert (done.code, code(done)) == (1, "engine-elsewhere")
+    assert (done.code, code(done)) == (1, expected)
     assert address in deployed.error(done)["message"]
+    assert deployed.files() == {}
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://[::1", "fd://3", "tcp://localhost:x"])
 def test_an_address_that_is_none_is_an_error_of_the_engine(deployed: Deployed, address: str) -> None:
     done = deployed.up("--json", env={"DOCKER_HOST": address}, timeout=30)
     assert done.code == 1
-    assert code(done) in ("engine-down", "engine-elsewhere")
+    assert code(done) == "engine-down"
 
 
 def context(private_engine: PrivateEngine, config: Path, *, use: bool) -> None:

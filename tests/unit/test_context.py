@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsetup.auth.certificates import Names
-from regsetup.auth.x509 import new_ca
 from regsetup.backends.context import BadContext
 from regsetup.backends.engine import DEFAULT_ENGINE, find_address
 
@@ -57,17 +54,12 @@ def test_docker_host_wins_and_a_context_without_host_is_the_default_engine(tmp_p
     assert find_address(environ) == (DEFAULT_ENGINE, None)
 
 
-def test_the_tls_files_of_a_context_are_taken_when_all_are_there(tmp_path: Path) -> None:
+def test_the_tls_files_of_a_context_are_taken_where_it_has_some(tmp_path: Path) -> None:
     environ = make(tmp_path, {"Host": "tcp://localhost:2376"})
+    assert find_address(environ) == ("tcp://localhost:2376", None)
     directory = tmp_path / "contexts" / "tls" / IDENTITY / "docker"
     directory.mkdir(parents=True)
-    pair = new_ca("engine", Names.of(["localhost"]), datetime.now(UTC))
-    for name, content in {"ca": pair.certificate, "cert": pair.certificate}.items():
-        (directory / f"{name}.pem").write_bytes(content)
-    assert find_address(environ)[1] is None
-    (directory / "key.pem").write_text(pair.key.reveal())
-    tls = find_address(environ)[1]
-    assert (tls.ca_cert, tls.verify) == (str(directory / "ca.pem"), True)
+    assert find_address(environ) == ("tcp://localhost:2376", directory)
 
 
 @pytest.mark.parametrize("endpoint", [None, "x", []])

@@ -406,6 +406,7 @@ ONE_OF_EACH = {
     "restart_policy": "always",
     "env": "A=1",
     "mirror_of": "https://up.lan",
+    "machine": "build1.lan",
 }
 
 
