@@ -241,7 +241,7 @@ def _spooled(label: str, stream: IO[bytes]) -> IO[bytes]:
                 kept.write(piece)
             except OSError as error:
                 raise CannotWrite(Path(tempfile.gettempdir()), error) from error
-        kept.flush()
+        kept.seek(0)
     except BaseException:
         kept.close()
         raise

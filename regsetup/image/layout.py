@@ -89,7 +89,8 @@ def _by_digest(parts: Iterable[Part]) -> tuple[Named, ...]:
 def pick(label: str, names: Sequence[Sequence[str]], wanted: str | None) -> int:
     """Return which of several images is meant, each with its names; None means the only one.
 
-    ``wanted`` is a whole name, the end of one after a ``/``, a tag; without a tag it means ``latest``.
+    ``wanted`` is a whole name, the end of one after a ``/``, or a tag; without a tag it means ``latest``,
+    or the only one.
 
     Raises:
         NoSuchImage: none, or several.
@@ -100,7 +101,7 @@ def pick(label: str, names: Sequence[Sequence[str]], wanted: str | None) -> int:
             reason = f"it holds {len(names)} images; say which" if names else "it holds no image"
             raise NoSuchImage(label, reason, there)
         return 0
-    for means in (_same, _ends, _latest):
+    for means in (_same, _ends, _latest, _any_tag):
         fits = [number for number, known in enumerate(names) if any(means(wanted, one) for one in known)]
         if len(fits) == 1:
             return fits[0]
@@ -119,6 +120,11 @@ def _ends(wanted: str, name: str) -> bool:
 
 def _latest(wanted: str, name: str) -> bool:
     return name == f"{wanted}:latest" or name.endswith(f"/{wanted}:latest")
+
+
+def _any_tag(wanted: str, name: str) -> bool:
+    repository = name.rpartition(":")[0]
+    return repository == wanted or repository.endswith(f"/{wanted}")
 
 
 def open_part(files: Files, part: Part) -> Slice:
