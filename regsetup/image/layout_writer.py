@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from regsetup.errors import UsageError
-from regsetup.host.files import CannotWrite, locked, sync_directory, write_atomic
+from regsetup.host.files import CannotWrite, locked, remove_unfinished, sync_directory, write_atomic
 from regsetup.image.document import MAX_DOCUMENT, OCI_INDEX, json_object
 from regsetup.image.files import DamagedImage, Directory, read_small
 from regsetup.image.layout import (
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from regsetup.image.tree import Stored
 
 _LOCK = ".regsetup.lock"
+_OURS = re.compile(
+    rf"blobs|{MARK}|{re.escape(_LOCK)}|\.({MARK}|{re.escape(INDEX)})\.[0-9a-f]+\.tmp"
+)  # an unfinished pull
 
 
 class NotALayout(UsageError):
@@ -74,11 +78,12 @@ class LayoutWriter:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path, label: Label | None) -> Iterator[LayoutWriter]:
+    def opened(cls, path: Path, label: Label | None, *, timeout: float = 10.0) -> Iterator[LayoutWriter]:
         """Make the directory if it is not there, and keep others from writing it meanwhile.
 
         Args:
             label: what the image is to be called; None for one that has no tag.
+            timeout: seconds to wait for another one who writes there.
 
         Raises:
             NotALayout: there is something else.
@@ -87,14 +92,16 @@ class LayoutWriter:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            empty = all(one.name == _LOCK or one.name == "blobs" for one in path.iterdir())
+            ours = all(_OURS.fullmatch(one.name) for one in path.iterdir())
         except OSError as error:
             raise CannotWrite(path, error) from error
         writer = cls(path, label)
-        if not empty and not is_layout(writer._files):
+        if not ours and not is_layout(writer._files):
             raise NotALayout(path)
-        with locked(path / _LOCK):
-            if not empty:
+        with locked(path / _LOCK, timeout=timeout):
+            for name in (MARK, INDEX):
+                remove_unfinished(path / name)
+            if writer._files.size(INDEX) is not None:
                 images(writer._files)  # an index that can't be read is said before anything is fetched
             yield writer
 
@@ -133,6 +140,7 @@ class LayoutWriter:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise CannotWrite(path, error) from error
+            remove_unfinished(path)
             write_atomic(path, one.content)
         try:
             for directory in {(self._path / blob_name(one.part.digest)).parent for one in documents}:

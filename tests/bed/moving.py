@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from regsetup.image import layout
 from regsetup.image.archive_writer import ArchiveWriter
-from regsetup.image.document import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from regsetup.image.document import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER_GZIP,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
 from regsetup.image.layout_writer import Label, LayoutWriter
 from regsetup.reference import Digest, Reference
 from regsetup.transfer import copy as copying
@@ -72,6 +79,23 @@ class Shelf:
             "urls": ["https://example.invalid/layer"],
         }
         return shelf.finish(shelf.image([shelf.layer({"a": secrets.token_bytes(9)}), away], "linux/amd64"))
+
+    @classmethod
+    def docker(cls, path: Path) -> Shelf:
+        """One image in Docker's own types, which registry:2 makes a schema 1 manifest of."""
+        shelf = cls(path)
+        layer = gzip.compress(tar_of({"a": b"a"}), mtime=0)
+        entry = shelf.blob(layer, DOCKER_LAYER_GZIP)
+        config = {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [shelf._diff_id(entry)]},
+            "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "test"}],
+        }
+        described = shelf.blob(json.dumps(config).encode(), DOCKER_CONFIG)
+        document = {"schemaVersion": 2, "config": described, "layers": [entry]}
+        return shelf.finish(shelf.document(document, DOCKER_MANIFEST))
 
     def layer(self, files: dict[str, bytes]) -> dict[str, Any]:
         """Add a compressed layer."""
@@ -193,9 +217,10 @@ def fetched(
     *,
     platform: Platform | None = None,
     docker: bool = True,
+    watch: Watch | None = None,
 ) -> tuple[Tree, Watch]:
     """Pull a tag or digest into a layout, or into an archive for ``*.tar``."""
-    watch = Watch(Silence())
+    watch = watch or Watch(Silence())
     digest = Digest.parse(what) if ":" in what else None
     label = None if digest else Label(f"reg.example/{repository}:{what}", what)
     tree = survey(client, repository, digest or what, platform)
