@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from regsetup import state as states
 from regsetup.apply import Executor, NotConverged
 from regsetup.backends.choice import choose, move
+from regsetup.backup.swap import recover, unfinished
 from regsetup.errors import RegsetupError
 from regsetup.observe import survey
 from regsetup.plan import Plan, plan
@@ -31,6 +32,30 @@ if TYPE_CHECKING:
     from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
+
+
+class RestoreUnfinished(RegsetupError):
+    """A restore was killed half-way, and what was there before is to be put back first."""
+
+    code = "restore-unfinished"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a restore of {name} was killed half-way",
+            fix=f"regsetup up --name {name} puts back what was there before",
+        )
+
+
+def mend(paths: Paths) -> bool:
+    """Take back a restore that was killed half-way; tells whether there was one.
+
+    Raises:
+        Locked, EngineDown: nothing was changed.
+    """
+    if unfinished(paths) is None:
+        return False
+    with exclusive(paths):
+        return recover(paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +126,64 @@ def deploy(
         RegsetupError: what went wrong; the steps done so far were undone.
     """
     with exclusive(paths) as made:
-        before = look(
+        if unfinished(paths):
+            raise RestoreUnfinished(paths.name)
+        return deploy_locked(
+            made,
             loaded,
             paths,
-            adopt=adopt,
+            ask,
+            reporter,
             confirm=confirm,
+            adopt=adopt,
             renew_certificate=renew_certificate,
-            guarded=guard is not None,
+            ready_timeout=ready_timeout,
+            guard=guard,
             to=to,
         )
-        state = _state(before.survey, paths, made)
-        if not before.changed:
-            if not paths.state.exists():
-                states.write(paths.state, _found_out(state, before.survey))
-            return before
-        passwords = ask(before.plan.new_users)
-        executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout, guard))
-        executor.run(before.plan)
-        # With --adopt the images' place was found out, not told; the container is ours now.
-        left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
-        if left:
-            raise NotConverged(left)
-        return Deployed(before.survey, before.plan, passwords)
+
+
+def deploy_locked(
+    made: list[Path],
+    loaded: Loaded,
+    paths: Paths,
+    ask: Passwords,
+    reporter: Reporter,
+    *,
+    confirm: Confirm = no_restart,
+    adopt: bool = False,
+    renew_certificate: bool = False,
+    ready_timeout: float = READY_TIMEOUT,
+    guard: Guard | None = None,
+    to: Backend | None = None,
+) -> Deployed:
+    """Do what ``deploy`` does, for a caller that is ``exclusive`` already, which gave him ``made``.
+
+    Raises:
+        RegsetupError: what went wrong; the steps done so far were undone.
+    """
+    before = look(
+        loaded,
+        paths,
+        adopt=adopt,
+        confirm=confirm,
+        renew_certificate=renew_certificate,
+        guarded=guard is not None,
+        to=to,
+    )
+    state = _state(before.survey, paths, made)
+    if not before.changed:
+        if not paths.state.exists():
+            states.write(paths.state, _found_out(state, before.survey))
+        return before
+    passwords = ask(before.plan.new_users)
+    executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout, guard))
+    executor.run(before.plan)
+    # With --adopt the images' place was found out, not told; the container is ours now.
+    left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
+    if left:
+        raise NotConverged(left)
+    return Deployed(before.survey, before.plan, passwords)
 
 
 def _state(found: Survey, paths: Paths, made: list[Path]) -> State:

@@ -124,6 +124,16 @@ class Paths:
         return self.home / f".{self.name}.lock"
 
     @property
+    def content_lock(self) -> Path:
+        """Held while blobs must stay, or are deleted: by a backup, by a collection of a container."""
+        return self.home / f".{self.name}.content.lock"
+
+    @property
+    def history(self) -> Path:
+        """What ``status`` remembers: samples of the disk, the last backup, the last collection."""
+        return self.root / "history.json"
+
+    @property
     def auth(self) -> Path:
         """The directory that is mounted, so that an atomic rename of ``htpasswd`` is seen inside."""
         return self.root / "auth"

@@ -15,6 +15,7 @@ from regsetup import state as states
 from regsetup import storage
 from regsetup.backends.choice import Choice, engine_of, other_side, reopen
 from regsetup.backends.engine import Engine, of_this_machine
+from regsetup.backup.swap import discard
 from regsetup.certify import certificate_files
 from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
@@ -193,9 +194,10 @@ def _purge_engine(engine: Engine, state: State) -> None:
 
 def _purge_files(state: State, paths: Paths) -> None:
     ours = [Path(target) for target in state.of(Kind.FILE)]
-    for path in [*ours, paths.config, paths.log]:
+    for path in [*ours, paths.config, paths.log, paths.history, paths.content_lock]:
         path.unlink(missing_ok=True)
     certificate_files(paths).remove()
+    discard(paths, None)
     if paths.auth.is_dir() and not any(paths.auth.iterdir()):
         paths.auth.rmdir()
     left = tuple(sorted(path.name for path in paths.root.iterdir() if path != paths.state))

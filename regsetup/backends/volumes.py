@@ -1,4 +1,4 @@
-"""Named volumes of the engine."""
+"""Named volumes of the engine, and what lies in a container's file system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from regsetup.backends.engine import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from regsetup.backends.engine import Engine
+
+
+_CHUNK = 1 << 20  # bytes of a stream from the engine
+_INSIDE = "/regsetup"  # where a volume is seen while it is filled
 
 
 def exists(engine: Engine, name: str) -> bool:
@@ -53,3 +59,44 @@ def mountpoint(engine: Engine, name: str) -> Path | None:
         except NotFound:
             return None
     return Path(place) if place and os.access(place, os.R_OK | os.X_OK) else None
+
+
+def read(engine: Engine, container: str, path: str) -> Iterator[bytes]:
+    """Yield a directory or file of a container, running or not, as a tar archive; nothing if it is not there.
+
+    Raises:
+        EngineError: there is no such container, or the engine ended in the middle.
+    """
+    from docker.errors import NotFound
+
+    with translated():
+        try:
+            stream, _ = engine.client.api.get_archive(container, path, chunk_size=_CHUNK)
+        except NotFound as error:
+            if "No such container" in str(error.explanation):
+                raise
+            return
+        try:
+            yield from stream
+        finally:
+            stream.close()
+
+
+def fill(engine: Engine, name: str, image: str, pieces: Iterable[bytes]) -> None:
+    """Unpack a tar archive into a volume, by a container that is made for it and never started.
+
+    Raises:
+        EngineError: the engine refused.
+    """
+    api = engine.client.api
+    with translated():
+        made = api.create_container(
+            image,
+            command=["none"],
+            labels={"io.regsetup.spec": "{}"},
+            host_config=api.create_host_config(binds=[f"{name}:{_INSIDE}"]),
+        )
+        try:
+            api.put_archive(made["Id"], _INSIDE, pieces)
+        finally:
+            api.remove_container(made["Id"], force=True, v=False)

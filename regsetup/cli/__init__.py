@@ -12,6 +12,7 @@ import typer
 
 from regsetup import __version__
 from regsetup.cli import (
+    backup,
     blob,
     browse,
     cert,
@@ -104,6 +105,7 @@ def build(command: str | None) -> typer.Typer:
         copy,
         verify,
         gc,
+        backup,
         doctor,
         trust,
         cert,

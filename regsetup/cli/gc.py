@@ -73,6 +73,7 @@ def gc(
     something is damaged.
     """
     from regsetup.backends.choice import reopen
+    from regsetup.backup.make import no_collection
     from regsetup.state import exclusive, read
     from regsetup.status import remembered
 
@@ -83,13 +84,25 @@ def gc(
         raise NoRegistry(name)
     wanted, choice = remembered(paths), reopen(paths, state)
     if choice.engine is None:
-        return _bundled(wanted, seconds, untagged=untagged, dry_run=dry_run)
+        with no_collection(paths):
+            outcome = _bundled(wanted, seconds, untagged=untagged, dry_run=dry_run)
+        return _noted(paths, outcome)
     if grace is not None:
         raise UsageError(
             "--grace is for the bundled registry", cause="registry:2 has no grace period: it is stopped"
         )
-    with exclusive(paths):
-        return _container(wanted, paths, choice, untagged=untagged, dry_run=dry_run)
+    with exclusive(paths), no_collection(paths):
+        outcome = _container(wanted, paths, choice, untagged=untagged, dry_run=dry_run)
+    return _noted(paths, outcome)
+
+
+def _noted(paths: Paths, outcome: render.Outcome) -> render.Outcome:
+    """Remember when it was, for ``status``."""
+    from regsetup import history
+
+    if not outcome.data["dry_run"]:
+        history.note_collection(paths, outcome.data["freed"])
+    return outcome
 
 
 def _duration(text: str | None) -> float:

@@ -172,6 +172,9 @@ def up(
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
     paths = Paths(home, loaded.deployment.name)
+    if not dry_run and deploy.mend(paths):
+        render.say("  put back  what was there before a restore that was killed")
+        loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
     beyond = settings_of_engine(loaded.deployment, read(paths.state), os.environ)
     if beyond:
         loaded = load(flags, os.environ, file, home, cwd=Path.cwd(), defaults=beyond)

@@ -24,10 +24,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "apply",
+            "backup",
             "collect",
             "deploy",
             "doctor",
             "handover",
+            "history",
             "inspection",
             "inventory",
             "listing",
@@ -60,7 +62,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "aiohttp": ("regsetup.registry",),
 }
 PROGRAM_STARTERS = {"system", "popen", "create_subprocess_exec", "create_subprocess_shell", "posix_spawn"}
-HEAVY = {"docker", "requests", "jinja2", "aiohttp", "cryptography", "bcrypt", "urllib3", "yaml"}
+HEAVY = {"docker", "requests", "jinja2", "aiohttp", "cryptography", "bcrypt", "urllib3", "yaml", "zstandard"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,308 @@
+"""Makes a backup beside a registry that serves; it has its name only when it is complete and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import secrets
+import socket
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsetup import __version__
+from regsetup.backup.archive import ArchiveWriter
+from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path
+from regsetup.backup.reading import opened
+from regsetup.backup.repository import Objects, Repository
+from regsetup.backup.survey import Picture, take
+from regsetup.errors import RegsetupError, UsageError
+from regsetup.host.files import CannotWrite, locked, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+    from regsetup.backup.survey import Source
+    from regsetup.deployment import Deployment, Paths
+
+    Told = Callable[[int, int | None], None]
+
+MODE = 0o600  # the CA's key is in it
+
+
+class BackupInData(UsageError):
+    """A backup would lie in what it is a backup of."""
+
+    code = "backup-in-data"
+
+    def __init__(self, target: Path, root: Path) -> None:
+        super().__init__(
+            f"{target} lies in {root}, which it would be a backup of",
+            fix="give a place outside, best on another disk",
+        )
+
+
+class TargetTaken(UsageError):
+    """A file that is no backup stands where the backup is to be written."""
+
+    code = "backup-target-taken"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} exists, and is no backup of regsetup",
+            fix="give another name, or remove that file first",
+        )
+
+
+class SettingsUnreadable(RegsetupError):
+    """Users, certificates or settings can't be read by this user."""
+
+    code = "settings-unreadable"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path} can't be read",
+            cause=error.strerror or str(error),
+            fix="run it as the user who set the registry up: sudo regsetup backup ...",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that was made. Sizes in bytes.
+
+    Attributes:
+        path: the file; in a directory, the small archive.
+        size: of the file, or of what was new in the directory.
+        kept: of the blobs that were in the directory already.
+        blobs: how many there are.
+        damaged: blobs that were damaged or missing, and links that could not be read, in the registry.
+        removed: older backups that ``--keep`` took away.
+    """
+
+    header: Header
+    path: Path
+    size: int
+    kept: int
+    blobs: int
+    damaged: tuple[str, ...]
+    removed: tuple[str, ...] = ()
+
+
+def is_directory(target: str) -> bool:
+    """Tell whether a person means a directory of backups: it is one, or ends like one."""
+    return target.endswith("/") or Path(target).is_dir()
+
+
+@contextlib.contextmanager
+def no_collection(paths: Paths) -> Iterator[None]:
+    """Keep collections of a container's data away; ``gc`` takes the same lock.
+
+    Raises:
+        Locked: one is under way, or another backup.
+    """
+    with locked(paths.content_lock):
+        yield
+
+
+def backup(
+    wanted: Deployment,
+    paths: Paths,
+    backend: str,
+    source: Source,
+    target: str,
+    *,
+    keep: int | None,
+    told: Told,
+) -> Made:
+    """Write a backup to a file, or add one to a directory.
+
+    Args:
+        target: a file, or a directory: one that exists, or whose name ends with a slash.
+        told: is called with bytes done and in all, None where that is not known.
+
+    Raises:
+        RegsetupError: nothing stands under the final name.
+    """
+    place = Path(target).absolute()
+    _refuse_inside(place, wanted, paths)
+    directory = is_directory(target)
+    if not directory:
+        _refuse_other(place)
+    with no_collection(paths):
+        picture = take(source)
+        settings = _settings(paths)
+        head = _header(wanted, backend, picture, source)
+        if directory:
+            return _into_directory(Repository(place), head, settings, picture, source, keep, told)
+        return _into_file(place, head, settings, picture, source, told)
+
+
+def _refuse_inside(place: Path, wanted: Deployment, paths: Paths) -> None:
+    for root in (paths.root, Path(str(wanted.storage))):
+        if root.is_absolute() and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
+            raise BackupInData(place, root)
+
+
+def _refuse_other(place: Path) -> None:
+    if not place.exists():
+        return
+    try:
+        with opened(place):
+            return
+    except RegsetupError as error:
+        if error.code in ("backup-cut-off", "backup-damaged"):
+            return
+        raise TargetTaken(place) from error
+
+
+def _settings(paths: Paths) -> dict[str, bytes]:
+    found = {}
+    for name in KEPT:
+        path = paths.root / name
+        try:
+            found[name] = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise SettingsUnreadable(path, error) from error
+    return found
+
+
+def _header(wanted: Deployment, backend: str, picture: Picture, source: Source) -> Header:
+    now = datetime.now(UTC)
+    sizes = source.sizes(picture.blobs)
+    return Header(
+        id=f"{wanted.name}-{now:%Y%m%dT%H%M%SZ}",
+        name=wanted.name,
+        created=now.isoformat(timespec="milliseconds"),
+        program=__version__,
+        backend=backend,
+        machine=socket.gethostname(),
+        hosts=wanted.hosts,
+        size=None if sizes is None else sum(sizes.values()),
+        tags=picture.tags,
+    )
+
+
+@dataclass(slots=True)
+class _Counter:
+    """Adds up what was read, for the progress bar."""
+
+    told: Told
+    total: int | None
+    done: int = 0
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        self.told(self.done, self.total)
+
+
+def _into_file(
+    place: Path, head: Header, settings: dict[str, bytes], picture: Picture, source: Source, told: Told
+) -> Made:
+    with _new_file(place) as out, ArchiveWriter(out, _Counter(told, head.size)) as archive:
+        _write_small(archive, head, settings, picture, source)
+        read = set()
+        for blob in source.blobs(picture.blobs):
+            archive.add_blob(blob)
+            read.add(blob.path)
+        archive.finish()
+        size = out.tell()
+    lost = _lost(picture, read)
+    return Made(head, place, size, 0, len(read), (*archive.digests.damaged, *lost))
+
+
+def _into_directory(
+    repository: Repository,
+    head: Header,
+    settings: dict[str, bytes],
+    picture: Picture,
+    source: Source,
+    keep: int | None,
+    told: Told,
+) -> Made:
+    with repository.opened():
+        head = replace(head, id=_free(repository, head.id), apart=True)
+        place = repository.place(head.id)
+        counter = _Counter(told, head.size)
+        with _new_file(place) as out, ArchiveWriter(out, counter) as archive:
+            objects = Objects(repository.root, archive.digests, counter)
+            objects.tidy()
+            _write_small(archive, head, settings, picture, source)
+            sizes = source.sizes(picture.blobs) or {}
+            there = {one for one, size in sizes.items() if objects.has(blob_path(one), size)}
+            for blob in source.blobs(picture.blobs - there):
+                if not objects.has(blob.path, blob.size):
+                    objects.add(blob)
+            read = {*archive.digests.objects, *archive.digests.damaged}
+            archive.finish()
+            size = out.tell()
+        removed = repository.keep(head.name, keep) if keep else ()
+    damaged = (*archive.digests.damaged, *_lost(picture, read))
+    return Made(head, place, objects.written + size, objects.kept, len(read), damaged, removed)
+
+
+def _free(repository: Repository, identity: str) -> str:
+    """Return an id that no backup has: two may be made within a second."""
+    number, found = 1, identity
+    while repository.place(found).exists():
+        number += 1
+        found = f"{identity}-{number}"
+    return found
+
+
+def _write_small(
+    archive: ArchiveWriter, head: Header, settings: dict[str, bytes], picture: Picture, source: Source
+) -> None:
+    archive.add(HEADER, head.to_bytes(), MODE)
+    archive.settle()
+    for name, content in settings.items():
+        archive.add(f"{SETTINGS}/{name}", content, KEPT[name])
+    if expiry := source.extra():
+        archive.add("data/scheduler-state.json", expiry)
+    for path, digest in picture.links.items():
+        archive.add(path, digest.encode("ascii"))
+
+
+def _lost(picture: Picture, read: set[str]) -> tuple[str, ...]:
+    """Return what the registry's own links lead to in vain, and the links that say nothing."""
+    missing = sorted(f"{digest} is missing" for digest in picture.blobs if blob_path(digest) not in read)
+    return (*missing, *(f"{path} is no link" for path in picture.unreadable))
+
+
+@contextlib.contextmanager
+def _new_file(place: Path) -> Iterator[BinaryIO]:
+    """Give a file that gets its name when the block is done and the bytes are on disk.
+
+    Raises:
+        CannotWrite: rights, a full disk; what stood there still stands.
+    """
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    try:
+        _remove_stale(place)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # says that somebody is still at work
+            with os.fdopen(descriptor, "wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(place.parent)
+    except OSError as error:
+        raise CannotWrite(place, error) from error
+
+
+def _remove_stale(place: Path) -> None:
+    """Remove what killed backups to the same name left; those under way hold a lock."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.partial"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()

@@ -1,0 +1,634 @@
+"""Backups as files: what goes in comes out, and whatever was changed on the way is named and refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+
+from regsetup.backup import format as form
+from regsetup.backup import make
+from regsetup.backup.archive import ArchiveWriter
+from regsetup.backup.format import END, HEADER, TREE, BackupDamaged, BackupUnsafe
+from regsetup.backup.reading import opened
+from regsetup.backup.repository import NoSuchBackup, NotBackups, Repository
+from regsetup.backup.restore import check
+from regsetup.backup.sources import ContainerSource
+from regsetup.backup.survey import DirectorySource, Part, take
+from regsetup.backup.swap import STAGED
+from regsetup.backup.unpack import into_directory
+from regsetup.deployment import Deployment, Directory, Paths
+from regsetup.errors import RegsetupError
+from regsetup.reference import Digest
+from regsetup.registry.disk.layout import Layout
+from regsetup.registry.scrub import scrub
+from tests.bed.run import need, wait_for
+from tests.bed.stored import store_blob, store_image, tree, write
+from tests.registry.harness import DockerRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from regsetup.backup.make import Made
+    from regsetup.backup.survey import Blob, Source
+
+RAW = os.urandom(200_000)  # zstd stores it as it is, so its bytes can be found in the file
+
+
+def silent(done: int, total: int | None) -> None:
+    """Take progress; it never passes the end."""
+    assert total is None or done <= total
+
+
+@dataclass
+class Kept:
+    """A registry's files, and backups of them."""
+
+    place: Path
+
+    @property
+    def root(self) -> Path:
+        return self.place / "data"
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.place / "home", "registry")
+
+    def backup(self, target: str, source: Source | None = None, keep: int | None = None) -> Made:
+        wanted = Deployment("registry", Directory(self.root), hosts=("here",))
+        return make.backup(
+            wanted, self.paths, "embedded", source or DirectorySource(self.root),
+            str(self.place / target) + ("/" if target.endswith("/") else ""), keep=keep, told=silent,
+        )  # fmt: skip
+
+    def unpacked(self, path: Path) -> Path:
+        target = self.place / f"restored-{len(list(self.place.iterdir()))}"
+        target.mkdir()
+        with opened(path) as reader:
+            into_directory(reader, target, silent)
+        return target / STAGED
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    kept = Kept(tmp_path)
+    store_image(kept.root, "team/app", "1.0", RAW, b"a layer")
+    store_image(kept.root, "team/app", "2.0", b"a layer", b"another")
+    store_image(kept.root, "other", "latest", b"a layer")
+    store_blob(kept.root, "other", b"long", "sha512")
+    for name, content in {"deployment.yaml": "port: 5000\n", "auth/htpasswd": "alice:x\n"}.items():
+        write(str(kept.paths.root / name), content.encode())
+    return kept
+
+
+def test_what_goes_in_comes_out(kept: Kept) -> None:
+    made = kept.backup("b.tar.zst")
+    assert (made.header.tags, made.damaged, made.kept) == (3, (), 0)
+    assert made.path.stat().st_mode & 0o777 == 0o600
+    restored = kept.unpacked(made.path)
+    assert tree(restored) == tree(kept.root)
+    assert scrub(restored, lambda done, total: None).damaged == []
+    done = check(made.path, silent)
+    assert done.unpacked.settings == {"deployment.yaml": b"port: 5000\n", "auth/htpasswd": b"alice:x\n"}
+    assert done.unpacked.blobs == made.blobs
+
+
+def test_the_tools_of_the_system_open_it(kept: Kept) -> None:
+    made = kept.backup("b.tar.zst")
+    need("zstd")
+    listed = subprocess.run(["tar", "--zstd", "-tf", made.path], capture_output=True, text=True, check=True)
+    names = listed.stdout.splitlines()
+    assert (names[0], names[-1].startswith("digests-")) == (HEADER, True)
+    blobs = [at for at, name in enumerate(names) if "/blobs/" in name]
+    links = [at for at, name in enumerate(names) if "/repositories/" in name]
+    assert max(links) < min(blobs), "links are read and written before the blobs that they name"
+
+
+def test_long_names_and_an_empty_registry_have_a_place(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.paths.root.mkdir(parents=True)
+    assert kept.backup("empty.tar.zst").blobs == 0
+    store_image(kept.root, "/".join(["component"] * 20), "t" * 128, b"x")
+    made = kept.backup("long.tar.zst")
+    assert tree(kept.unpacked(made.path)) == tree(kept.root)
+
+
+def test_uploads_and_what_nobody_links_to_stay_outside(kept: Kept) -> None:
+    before = tree(kept.root)
+    write(f"{Layout(kept.root).uploads('other')}/0/data", b"half")
+    write(Layout(kept.root).blob(Digest.of(b"loose")), b"loose")
+    write(str(kept.root / "docker/registry/v2/repositories/other/_manifests/tags/x/current/link"), b"")
+    made = kept.backup("b.tar.zst")
+    assert tree(kept.unpacked(made.path)) == before
+    assert made.damaged == ("other/_manifests/tags/x/current/link is no link",)
+
+
+def test_what_is_damaged_in_the_registry_is_named_and_the_rest_is_kept(kept: Kept) -> None:
+    gone, bad = Digest.of(b"another"), Digest.of(b"a layer")
+    Path(Layout(kept.root).blob(gone)).unlink()
+    write(Layout(kept.root).blob(bad), b"a rayel")
+    for target in ("b.tar.zst", "many/"):
+        made = kept.backup(target)
+        assert made.damaged == (form.blob_path(bad), f"{gone} is missing")
+        restored = tree(kept.unpacked(made.path))
+        assert form.blob_path(bad).removeprefix("data/") not in restored
+        assert len(restored) == len(tree(kept.root)) - 1
+
+
+# Consistency: what others do while it is read.
+
+
+@dataclass(frozen=True)
+class Busy(DirectorySource):
+    """A directory in which something happens before each part is read."""
+
+    before: Mapping[Part | None, Callable[[], object]]
+
+    def links(self, part: Part) -> Iterator[tuple[str, bytes]]:
+        self.before.get(part, lambda: None)()
+        yield from super().links(part)
+
+    def blobs(self, digests: frozenset[Digest]) -> Iterator[Blob]:
+        self.before.get(None, lambda: None)()
+        yield from super().blobs(digests)
+
+
+MOMENTS = [Part.TAGS, Part.REVISIONS, Part.LAYERS, None]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_push_meanwhile_is_in_or_out_as_a_whole(kept: Kept, moment: Part | None) -> None:
+    def push() -> None:
+        store_image(kept.root, "team/app", "1.0", b"new layer")
+        store_image(kept.root, "new", "1", b"newest layer")
+
+    made = kept.backup("b.tar.zst", Busy(kept.root, {moment: push}))
+    restored = kept.unpacked(made.path)
+    assert scrub(restored, lambda done, total: None).damaged == []
+    tags = {path for path in tree(restored) if path.endswith("current/link")}
+    assert any("/new/" in path for path in tags) is (moment is Part.TAGS)
+    link = "docker/registry/v2/repositories/team/app/_manifests/tags/1.0/current/link"
+    assert link in tags, "a tag that moves is there before and after"
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_delete_meanwhile_leaves_no_tag_that_leads_nowhere(kept: Kept, moment: Part | None) -> None:
+    places = Layout(kept.root)
+    digest = Digest.parse(Path(places.tag_link("other", "latest")).read_text())
+
+    def delete() -> None:
+        Path(places.tag_link("other", "latest")).unlink()
+        Path(places.revision_link("other", digest)).unlink()
+
+    made = kept.backup("b.tar.zst", Busy(kept.root, {moment: delete}))
+    assert scrub(kept.unpacked(made.path), lambda done, total: None).damaged == []
+
+
+def test_a_link_that_is_being_written_is_read_again(kept: Kept, tmp_path: Path) -> None:
+    link = Path(Layout(kept.root).tag_link("other", "latest"))
+    content = link.read_bytes()
+    link.unlink()
+    os.mkfifo(link)  # the reader gets what is written, and later the file
+
+    def fill() -> None:
+        with link.open("wb") as pipe:
+            link.unlink()
+            link.write_bytes(content)
+            pipe.write(content[:10])
+
+    import threading
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    picture = take(DirectorySource(kept.root))
+    writer.join()
+    assert (picture.tags, picture.unreadable) == (3, [])
+
+
+@pytest.mark.slow
+def test_backups_beside_pushes_and_deletes_are_whole(tmp_path: Path) -> None:
+    import threading
+    from uuid import uuid4
+
+    need("docker-registry")
+    kept = Kept(tmp_path)
+    kept.paths.root.mkdir(parents=True)
+    kept.root.mkdir()
+    stop = threading.Event()
+    pushed = 0
+
+    def push(registry: DockerRegistry) -> None:
+        nonlocal pushed
+        with registry.client() as client:
+            while not stop.is_set():
+                tag = f"t{pushed % 3}"
+                digest, _ = client.push_image("app", tag, (uuid4().bytes,), config=uuid4().bytes)
+                if pushed % 4 == 3:
+                    client.ask("DELETE", f"/v2/app/manifests/{digest}")
+                pushed += 1
+
+    with DockerRegistry.start(kept.root) as registry:
+        worker = threading.Thread(target=push, args=(registry,))
+        worker.start()
+        try:
+            made: list[Made] = []
+            while pushed < 30:
+                seen = pushed
+                made.append(kept.backup(f"b{seen}.tar.zst"))
+                wait_for("another push", lambda seen=seen: pushed > seen)  # type: ignore[misc]
+        finally:
+            stop.set()
+            worker.join()
+    assert len(made) > 5
+    for one in made:
+        assert one.damaged == ()
+        assert scrub(kept.unpacked(one.path), lambda done, total: None).damaged == []
+
+
+# Through an engine: a tar stream, as `docker cp` gives it.
+
+
+def as_engine(root: Path) -> ContainerSource:
+    def stream(path: str) -> Iterator[bytes]:
+        if not (root / path).exists():
+            return
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(root / path, Path(path).name)
+        content = packed.getvalue()
+        yield from (content[at : at + 10_000] for at in range(0, len(content), 10_000))
+
+    return ContainerSource(stream)
+
+
+@pytest.mark.parametrize("target", ["b.tar.zst", "many/"])
+def test_the_engine_shows_the_same(kept: Kept, target: str) -> None:
+    write(str(kept.root / "scheduler-state.json"), b"{}")
+    made = kept.backup(target, as_engine(kept.root))
+    assert made.header.size is None
+    restored = kept.unpacked(made.path)
+    assert tree(restored) == tree(kept.root)
+    assert (restored / "scheduler-state.json").read_bytes() == b"{}"
+    if target == "many/":
+        assert kept.backup(target, as_engine(kept.root)).kept > len(RAW)
+
+
+def test_an_engine_that_goes_away_in_the_middle_is_told(kept: Kept) -> None:
+    whole = as_engine(kept.root)
+
+    def stream(path: str) -> Iterator[bytes]:
+        for number, piece in enumerate(whole.stream(path)):
+            if number == 1 and "blobs" in path:
+                return
+            yield piece
+
+    with pytest.raises(RegsetupError, match="can't be read") as caught:
+        kept.backup("b.tar.zst", ContainerSource(stream))
+    assert "ended too early" in str(caught.value.cause)
+    assert not (kept.place / "b.tar.zst").exists()
+
+
+# A directory of backups.
+
+
+def test_a_second_backup_into_a_directory_writes_only_what_is_new(kept: Kept) -> None:
+    first = kept.backup("many/")
+    assert first.size > len(RAW)
+    second = kept.backup("many/")
+    assert second.size < 5_000
+    assert second.kept == sum(len(one) for path, one in tree(kept.root).items() if "/blobs/" in path)
+    store_image(kept.root, "team/app", "3.0", b"z" * 50_000)
+    third = kept.backup("many/")
+    assert 50_000 < third.size < 60_000
+    repository = Repository(kept.place / "many")
+    assert [one.path for one in repository.all()] == [first.path, second.path, third.path]
+    assert tree(kept.unpacked(third.path)) == tree(kept.root)
+    assert "3.0" not in str(tree(kept.unpacked(first.path)).keys())
+    assert repository.newest(None) == third.path
+    assert repository.find(first.header.id) == first.path
+
+
+def test_keep_removes_what_is_old_and_what_nobody_needs(kept: Kept) -> None:
+    first = kept.backup("many/")
+    objects = kept.place / "many/objects"
+    Path(Layout(kept.root).tag_link("team/app", "1.0")).unlink()
+    digest = next(
+        Digest.parse(path.read_text())
+        for path in kept.root.glob("**/team/app/_manifests/tags/1.0/index/*/*/link")
+    )
+    Path(Layout(kept.root).revision_link("team/app", digest)).unlink()
+    Path(Layout(kept.root).layer_link("team/app", Digest.of(RAW))).unlink()
+    second = kept.backup("many/", keep=1)
+    assert second.removed == (first.header.id,)
+    assert not list(objects.glob(f"*/{Digest.of(RAW).hex}"))
+    assert scrub(kept.unpacked(second.path), lambda done, total: None).damaged == []
+
+
+def test_keep_deletes_no_blob_while_a_backup_can_not_be_read(kept: Kept) -> None:
+    first = kept.backup("many/")
+    (first.path.parent / "broken.tar.zst").write_bytes(b"?")
+    kept.backup("many/", keep=1)
+    assert list((kept.place / "many/objects").glob(f"*/{Digest.of(RAW).hex}"))
+    assert [one.id for one in Repository(kept.place / "many").all() if one.problem] == ["broken"]
+
+
+def test_a_damaged_or_missing_object_is_named(kept: Kept) -> None:
+    made = kept.backup("many/")
+    (place,) = (kept.place / "many/objects").glob(f"*/{Digest.of(RAW).hex}")
+    content = bytearray(place.read_bytes())
+    content[1000] ^= 1
+    place.write_bytes(content)
+    with pytest.raises(BackupDamaged, match=place.name):
+        check(made.path, silent)
+    place.unlink()
+    with pytest.raises(BackupDamaged, match=place.name):
+        check(made.path, silent)
+    kept.backup("many/")  # writes again what is not there
+    check(made.path, silent)
+
+
+def test_a_directory_with_other_things_is_not_taken(kept: Kept) -> None:
+    (kept.place / "mine").mkdir()
+    (kept.place / "mine/letter").touch()
+    with pytest.raises(NotBackups):
+        kept.backup("mine/")
+    assert [path.name for path in (kept.place / "mine").iterdir()] == ["letter"]
+
+
+@pytest.mark.parametrize(
+    ("note", "code"),
+    [
+        ('{"kind": "regsetup-backups", "version": 2}', "backup-too-new"),
+        ('{"kind": "photos", "version": 1}', "not-a-backup"),
+        ("{", "not-a-backup"),
+    ],
+)
+def test_a_directory_of_another_kind_or_version_is_refused(kept: Kept, note: str, code: str) -> None:
+    write(str(kept.place / "many/regsetup-backups.json"), note.encode())
+    with pytest.raises(RegsetupError) as caught:
+        kept.backup("many/")
+    assert caught.value.code == code
+
+
+def test_backups_of_several_registries_are_told_apart(kept: Kept) -> None:
+    kept.backup("many/")
+    other = replace(kept.backup("many/").header, name="second")
+    repository = Repository(kept.place / "many")
+    with (
+        make._new_file(repository.place("second-1")) as out,
+        ArchiveWriter(out, lambda _: None) as archive,
+    ):
+        archive.add(HEADER, other.to_bytes())
+        archive.finish()
+    assert repository.newest("second").name == "second-1.tar.zst"
+    with pytest.raises(NoSuchBackup, match="several registries"):
+        repository.newest(None)
+    for wanted in ("third", "../x"):
+        with pytest.raises(NoSuchBackup):
+            repository.find(wanted)
+
+
+# Damage.
+
+
+def flipped(path: Path, at: int) -> Path:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x10
+    damaged = path.with_name("damaged.tar.zst")
+    damaged.write_bytes(content)
+    return damaged
+
+
+def test_one_byte_in_a_layer_names_the_layer(kept: Kept) -> None:
+    made = kept.backup("b.tar.zst")
+    at = made.path.read_bytes().index(RAW[5000:5032])
+    with pytest.raises(BackupDamaged, match=Digest.of(RAW).hex) as caught:
+        check(flipped(made.path, at), silent)
+    assert "its digest is" in str(caught.value.cause)
+
+
+def test_one_byte_anywhere_is_refused(kept: Kept) -> None:
+    made = kept.backup("b.tar.zst")
+    size = made.path.stat().st_size
+    positions = {*range(60), *range(size - 60, size), *range(0, size, size // 60)}
+    codes = set()
+    for at in sorted(positions):
+        with pytest.raises(RegsetupError) as caught:
+            check(flipped(made.path, at), silent)
+        codes.add(caught.value.code)
+    assert codes <= {"backup-damaged", "not-a-backup", "backup-cut-off", "backup-unsafe"}
+
+
+def test_a_file_without_its_end_is_refused(kept: Kept) -> None:
+    made = kept.backup("b.tar.zst")
+    content = made.path.read_bytes()
+    cut = made.path.with_name("cut.tar.zst")
+    for length in (len(content) - 1, len(content) - 24, len(content) // 2, 1200):
+        cut.write_bytes(content[:length])
+        with pytest.raises(RegsetupError) as caught:
+            check(cut, silent)
+        assert caught.value.code == "backup-cut-off"
+
+
+# Other people's archives.
+
+
+def pack(entries: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for info, content in entries:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return compressed(packed.getvalue()) + END
+
+
+def compressed(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(content)
+
+
+def header(**changes: object) -> bytes:
+    head = form.Header("i", "registry", "2026-01-01T00:00:00+00:00", "1", "docker", "m", (), None, 0)
+    document = {**json.loads(head.to_bytes()), **changes}
+    return json.dumps({key: value for key, value in document.items() if value != "absent"}).encode()
+
+
+def forged(*more: tuple[str, bytes] | tarfile.TarInfo, **changes: object) -> bytes:
+    """Return an archive whose list of digests is right, whatever else is in it."""
+    head = header(**changes)
+    entries = [(tarfile.TarInfo(HEADER), head)]
+    digests = form.Digests({HEADER: form.Listed(str(Digest.of(head)), len(head))})
+    for one in more:
+        name, content = (one.name, b"") if isinstance(one, tarfile.TarInfo) else one
+        entries.append((one if isinstance(one, tarfile.TarInfo) else tarfile.TarInfo(name), content))
+        digests.files[name] = form.Listed(str(Digest.of(content)), len(content))
+    name, content = digests.entry()
+    return pack([*entries, (tarfile.TarInfo(name), content)])
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+BLOB = form.blob_path(Digest.of(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "cause"),
+    [
+        (("../../etc/passwd", b"x"), "leads out"),
+        (("/etc/passwd", b"x"), "leads out"),
+        ((f"{TREE}/repositories/../../x/_layers/sha256/{'0' * 64}/link", b"x"), "leads out"),
+        (("settings/deployment.yaml/x", b"x"), "belongs to no registry"),
+        (("settings/state.json", b"x"), "belongs to no registry"),
+        (("data//docker", b"x"), "not a plain path"),
+        (("data/docker/evil", b"x"), "belongs to no registry"),
+        (special("settings/deployment.yaml", tarfile.SYMTYPE, "/etc/passwd"), "not a file"),
+        (special("settings/deployment.yaml", tarfile.LNKTYPE, "/etc/passwd"), "not a file"),
+        (special("settings/deployment.yaml", tarfile.CHRTYPE), "not a file"),
+        (special("data", tarfile.DIRTYPE), "not a file"),
+        ((BLOB, b"not x"), "its name and its digest differ"),
+    ],
+    ids=str,
+)
+def test_what_no_backup_holds_is_refused(
+    tmp_path: Path, bad: tuple[str, bytes] | tarfile.TarInfo, cause: str
+) -> None:
+    path = tmp_path / "b.tar.zst"
+    path.write_bytes(forged((BLOB, b"x")))
+    check(path, silent)
+    path.write_bytes(forged(bad))
+    with pytest.raises(BackupUnsafe) as caught:
+        check(path, silent)
+    assert cause in str(caught.value.cause)
+
+
+def test_entries_twice_and_after_the_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.tar.zst"
+    path.write_bytes(forged((BLOB, b"x"), (BLOB, b"x")))
+    with pytest.raises(BackupUnsafe, match=BLOB):
+        check(path, silent)
+    name, content = form.Digests().entry()
+    path.write_bytes(
+        pack(
+            [
+                (tarfile.TarInfo(HEADER), header()),
+                (tarfile.TarInfo(name), content),
+                (tarfile.TarInfo("x"), b""),
+            ]
+        )
+    )
+    with pytest.raises(BackupUnsafe, match="'x'"):
+        check(path, silent)
+
+
+def test_a_list_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.tar.zst"
+    head = header()
+    listed = {HEADER: form.Listed(str(Digest.of(head)), len(head))}
+    for digests, said in (
+        (form.Digests(listed | {"data/more": form.Listed("sha256:0", 1)}), "data/more"),
+        (form.Digests(), HEADER),
+        (form.Digests(listed, objects={"settings/x": form.Listed("sha256:0", 1)}), "settings/x"),
+    ):
+        name, content = digests.entry()
+        path.write_bytes(pack([(tarfile.TarInfo(HEADER), head), (tarfile.TarInfo(name), content)]))
+        with pytest.raises(RegsetupError, match=said):
+            check(path, silent)
+    path.write_bytes(pack([(tarfile.TarInfo(HEADER), head)]))
+    with pytest.raises(BackupDamaged, match=f"after {HEADER}"):
+        check(path, silent)
+    for content in (b"[]", b"{}", b"{"):
+        name = f"digests-{Digest.of(content).hex}.json"
+        path.write_bytes(pack([(tarfile.TarInfo(HEADER), head), (tarfile.TarInfo(name), content)]))
+        with pytest.raises(BackupDamaged, match="digests-"):
+            check(path, silent)
+
+
+def test_a_link_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.tar.zst"
+    link = f"{TREE}/repositories/app/_manifests/tags/1/current/link"
+    for number, content in enumerate((b"sha256:12", b"x" * 5000, "sha256:é".encode())):
+        path.write_bytes(forged((link, content)))
+        place = tmp_path / str(number)
+        place.mkdir()
+        with opened(path) as reader, pytest.raises(BackupDamaged, match=link):
+            into_directory(reader, place, silent)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (forged(version=2), "backup-too-new"),
+        (forged(kind="photos"), "not-a-backup"),
+        (forged(name="absent"), "backup-damaged"),
+        (b"", "not-a-backup"),
+        (b"just text", "not-a-backup"),
+        (compressed(b"just text") + END, "not-a-backup"),
+        (compressed(b""), "not-a-backup"),
+        (pack([(tarfile.TarInfo("letter.txt"), b"Dear")]), "not-a-backup"),
+        (pack([(tarfile.TarInfo(HEADER), b"[1]")]), "backup-damaged"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 50, "not-a-backup"),
+    ],
+)
+def test_other_kinds_and_later_versions_are_told_apart(tmp_path: Path, content: bytes, code: str) -> None:
+    path = tmp_path / "b.tar.zst"
+    path.write_bytes(content)
+    with pytest.raises(RegsetupError) as caught:
+        check(path, silent)
+    assert caught.value.code == code
+    assert caught.value.cause
+
+
+def test_what_can_not_be_read_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RegsetupError) as caught:
+            check(path, silent)
+        assert caught.value.code == "backup-unreadable"
+
+
+# Where it is written.
+
+
+def test_a_file_that_is_no_backup_is_not_replaced(kept: Kept) -> None:
+    target = kept.place / "thesis"
+    target.write_text("years of work")
+    with pytest.raises(make.TargetTaken):
+        kept.backup("thesis")
+    assert target.read_text() == "years of work"
+    target.unlink()
+    kept.backup("thesis")
+    first = target.read_bytes()
+    kept.backup("thesis")
+    assert target.read_bytes() != first, "an older backup is replaced"
+
+
+@pytest.mark.parametrize("target", ["data/b.tar.zst", "home/registry/b.tar.zst", "data/"])
+def test_a_backup_does_not_lie_in_what_it_is_a_backup_of(kept: Kept, target: str) -> None:
+    with pytest.raises(make.BackupInData):
+        kept.backup(target)
+
+
+def test_a_place_that_is_not_there_is_told(kept: Kept) -> None:
+    with pytest.raises(RegsetupError) as caught:
+        kept.backup("nowhere/b.tar.zst")
+    assert (caught.value.code, caught.value.fix) == ("cannot-write", f"mkdir -p {kept.place}/nowhere")
+
+
+def test_what_a_killed_backup_left_is_removed_by_the_next(kept: Kept) -> None:
+    (kept.place / ".b.tar.zst.0123.partial").write_bytes(b"half")
+    kept.backup("many/")
+    (kept.place / "many/objects/ab").mkdir(exist_ok=True)
+    (kept.place / "many/objects/ab/.cd.0123.partial").write_bytes(b"half")
+    kept.backup("b.tar.zst")
+    kept.backup("many/")
+    assert not list(kept.place.glob("**/.*.partial"))
