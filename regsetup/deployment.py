@@ -183,6 +183,7 @@ class Deployment:
         machine: the one whose engine runs it, as it is reached from here; None for this one.
         listen: what the registry listens on inside its container (``REGISTRY_HTTP_ADDR``).
         hosts: the names and addresses by which clients reach it, the first one preferred.
+        bundle: where the image comes from unless it is here; then nothing is pulled.
         users: must exist when done; others stay.
         auth: whether credentials are asked for.
         daemon_json, certs_d: instead of the engine's own ``daemon.json`` and ``certs.d``.
@@ -194,6 +195,7 @@ class Deployment:
     backend: Backend = Backend.AUTO
     image: str = DEFAULT_IMAGE
     image_archive: Path | None = None
+    bundle: Path | None = None
     port: int = DEFAULT_PORT
     bind: str = "127.0.0.1"
     listen: Listen = Listen("0.0.0.0", DEFAULT_PORT)  # noqa: S104  inside the container's own network

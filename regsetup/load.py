@@ -209,6 +209,8 @@ def _contradictions(values: Mapping[str, Any]) -> None:
             f"--cert brings a certificate, and --tls {values['tls']} does without",
             fix="leave one of them out",
         )
+    if values.get("bundle") and values.get("image_archive"):
+        raise Contradiction("--bundle and --image-archive both bring an image", fix="leave one of them out")
     if values.get("user") and values.get("auth") is False:
         raise Contradiction("--user and --no-auth exclude each other", fix="leave one of them out")
     if values.get("machine"):

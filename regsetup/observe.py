@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from regsetup import settings, storage, trust_here, users
 from regsetup import state as states
-from regsetup.backends.choice import other_side
+from regsetup.backends.choice import other_side, require_here
 from regsetup.backends.container import config_text
 from regsetup.backends.engine import of_this_machine
 from regsetup.certify import why_install
@@ -83,10 +83,13 @@ def survey(
     Raises:
         PortInUse: the wanted port is held by somebody else.
         BadArchive: ``--image-archive`` is not an image archive.
+        BundleLacksImage: nothing may be pulled, and the image is neither here nor in the bundle.
     """
     archive = None
     if choice.engine and wanted.image_archive:
         wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
+    elif choice.engine and wanted.bundle:
+        require_here(choice.engine, wanted)
     current, aside = choice.runtime.current(), choice.runtime.aside()
     state = states.read(paths.state)
     other = other_side(paths, state, choice) if state else None
@@ -179,6 +182,12 @@ def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deplo
     from regsetup.backends import images
 
     archive = images.read_archive(path)
+    if wanted.bundle and (problem := images.foreign(engine, archive)):
+        raise images.BadArchive(
+            f"{wanted.bundle} does not suit this engine",
+            cause=problem,
+            fix="a bundle made on a machine like this one; or --backend embedded, which needs no image",
+        )
     if wanted.image == DEFAULT_IMAGE and archive.tags and DEFAULT_IMAGE not in archive.tags:
         wanted = replace(wanted, image=archive.tags[0])
     local = images.find(engine, wanted.image)

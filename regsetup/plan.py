@@ -227,7 +227,8 @@ def _image(goal: Goal, seen: Observed) -> Iterator[Step]:
     if goal.image is None:
         return
     if goal.image_archive:
-        yield Step(Action.LOAD, Resource.IMAGE, goal.image_archive, f"--image-archive for {goal.image}")
+        source = f"from {goal.deployment.bundle}" if goal.deployment.bundle else "--image-archive"
+        yield Step(Action.LOAD, Resource.IMAGE, goal.image_archive, f"{source} for {goal.image}")
     elif seen.image is None:
         yield Step(Action.PULL, Resource.IMAGE, goal.image, "not on this engine")
     else:
@@ -329,7 +330,7 @@ def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:
     if current.spec.hash != goal.spec.hash:
         return "; ".join(goal.spec.changes_from(current.spec))
     if goal.image_archive:
-        return "image from --image-archive"
+        return "image from an archive"
     if goal.certificate and goal.runtime is Resource.CONTAINER:
         return f"certificate: {goal.certificate}"  # registry:2 and 3 read it when they start, and only then
     if "config.yml" in goal.files and seen.files.get("config.yml") != goal.files["config.yml"]:

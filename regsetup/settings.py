@@ -227,6 +227,7 @@ FIELDS = {
         Field("backend", choice(Backend)),
         Field("image", image),
         Field("image_archive", path, saved=False),
+        Field("bundle", path, saved=False),
         Field("port", port),
         Field("bind", bind),
         Field("listen", listen),

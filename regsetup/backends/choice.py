@@ -73,6 +73,19 @@ class EngineHere(UsageError):
         )
 
 
+class BundleLacksImage(RegsetupError):
+    """Docker was asked for, nothing may be pulled, and the bundle has no image."""
+
+    code = "bundle-lacks-image"
+
+    def __init__(self, bundle: Path, image: str) -> None:
+        super().__init__(
+            f"{bundle} holds no image, and {image} is not on this engine",
+            cause="with --bundle nothing is pulled",
+            fix="a bundle made with --image; or --backend embedded, which needs no image",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A back end, the engine behind it (None for the bundled registry), and why it was taken."""
@@ -206,13 +219,29 @@ def _docker(engine: Engine, paths: Paths, reason: str) -> Choice:
     return Choice(DockerRuntime(engine, paths), engine, reason)
 
 
+def require_here(engine: Engine, wanted: Deployment) -> None:
+    """See that the image is on the engine, where a bundle has none and forbids to pull.
+
+    Raises:
+        BundleLacksImage: it is not.
+    """
+    from regsetup.backends.images import find
+
+    if wanted.bundle and find(engine, wanted.image) is None:
+        raise BundleLacksImage(wanted.bundle, wanted.image)
+
+
 def _no_image(engine: Engine, wanted: Deployment) -> str | None:
     """Return why Docker can't have the image, without pulling it: it is asked for by its manifest only."""
     from regsetup.backends.engine import translated
-    from regsetup.backends.images import find
+    from regsetup.backends.images import find, foreign, read_archive
 
-    if wanted.image_archive or find(engine, wanted.image):
+    if wanted.image_archive:
+        return foreign(engine, read_archive(wanted.image_archive)) if wanted.bundle else None
+    if find(engine, wanted.image):
         return None
+    if wanted.bundle:
+        return f"{wanted.bundle.name} holds no image, and {wanted.image} is not on this engine"
     try:
         with translated():
             engine.client.images.get_registry_data(wanted.image)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from regsetup.backends.distribution import CONFIG_2
 from regsetup.backends.engine import EngineError, translated
 from regsetup.errors import RegsetupError
+from regsetup.host.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from regsetup.backends.engine import Engine
 
+_MACHINES = {  # uname(2) as the engine tells it, to GOARCH
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "ppc64le": "ppc64le",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
+}
 _INDEX_LIMIT = 1 << 20  # bytes; manifest.json of an archive with hundreds of images is below 100 KiB
 
 
@@ -54,10 +63,15 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What ``docker save`` wrote: the tags, and the ids by which an engine may know the image."""
+    """What ``docker save`` wrote: the tags, and the ids by which an engine may know the image.
+
+    ``os`` and ``architecture`` are those of Go, empty where the archive does not say.
+    """
 
     tags: tuple[str, ...]
     ids: frozenset[str]
+    os: str = ""
+    architecture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,8 @@ def read_archive(path: Path) -> Archive:
         with tarfile.open(path) as tar:
             manifest = _member(tar, "manifest.json")
             index = _member(tar, "index.json") or {}
+            config = _config_name(manifest)
+            described = _member(tar, config) or {} if config else {}
     except (OSError, tarfile.TarError, ValueError) as error:
         raise BadArchive(
             f"{path} is not an image archive",
@@ -143,10 +159,24 @@ def read_archive(path: Path) -> Archive:
             cause="it has no manifest.json" if manifest is None else f"manifest.json lists {len(manifest)}",
             fix="docker save -o FILE registry:2 writes one",
         )
-    config = str(manifest[0].get("Config", ""))
     encoded = config.rsplit("/", 1)[-1].removesuffix(".json")
     ids = {f"sha256:{encoded}", *(str(entry.get("digest")) for entry in index.get("manifests", ()))}
-    return Archive(tuple(manifest[0].get("RepoTags") or ()), frozenset(ids))
+    runs_on = [str(described.get(key, "")) for key in ("os", "architecture")]
+    return Archive(tuple(manifest[0].get("RepoTags") or ()), frozenset(ids), *runs_on)
+
+
+def _config_name(manifest: Any) -> str:
+    if not isinstance(manifest, list) or len(manifest) != 1:
+        return ""
+    return str(manifest[0].get("Config", ""))
+
+
+def foreign(engine: Engine, archive: Archive) -> str | None:
+    """Say why this engine can't run the archive's image, None if it can, or if either does not say."""
+    here = _MACHINES.get(str(engine.info.get("Architecture")))
+    if not archive.architecture or here is None or archive.architecture == here:
+        return None
+    return f"its image is for {archive.architecture}, and this engine runs {here}"
 
 
 def _member(tar: tarfile.TarFile, name: str) -> Any:
@@ -183,6 +213,24 @@ def load(engine: Engine, path: Path, reference: str, progress: Callable[[Progres
     if find(engine, reference) is None:
         tags = ", ".join(read_archive(path).tags) or "an image without a name"
         raise BadArchive(f"{path} holds {tags}, not {reference}", fix="name it with --image")
+
+
+def save(engine: Engine, reference: str, path: Path) -> None:
+    """Write an image into a new file, as ``docker save`` does.
+
+    Raises:
+        EngineError: it is not on the engine.
+        CannotWrite: no rights, no space.
+    """
+    with translated():
+        write_atomic(path, engine.client.api.get_image(reference), mode=0o600)
+
+
+def runs_on(engine: Engine, reference: str) -> tuple[str, str]:
+    """Return GOOS and GOARCH of an image on the engine."""
+    with translated():
+        attrs = engine.client.images.get(reference).attrs
+    return str(attrs.get("Os", "")), str(attrs.get("Architecture", ""))
 
 
 def newest(engine: Engine, reference: str) -> bool | None:

@@ -15,6 +15,7 @@ from regsetup.cli import (
     backup,
     blob,
     browse,
+    bundle,
     cert,
     check,
     copy,
@@ -112,6 +113,7 @@ def build(command: str | None) -> typer.Typer:
         upgrade,
         serve,
         handover,
+        bundle,
         teardown,
     ):
         family.register(app)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("compose", "quadlet", "systemd", "kubernetes")
 # What `up` takes and `render` does not: it starts nothing, and tells no engine of anything.
-_NOT_OURS = {"backend", "image_archive", "bundle", "trust", "daemon", "daemon_json", "certs_d"}
+_NOT_OURS = {"machine", "backend", "image_archive", "bundle", "trust", "daemon", "daemon_json", "certs_d"}
 _NOT_OURS |= {"adopt", "dry_run", "exit_code", "no_check", "wait", "as_json", "quiet"}
 _HOW, _CLUSTER = "What is written", "Kubernetes"
 

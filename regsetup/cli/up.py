@@ -60,6 +60,10 @@ def up(
     image_archive: Annotated[
         str | None, _option("--image-archive", WHAT, "TAR", "Load the image from `docker save` output.")
     ] = None,
+    bundle: Annotated[
+        str | None,
+        _option("--bundle", WHAT, "FILE", "Take the image from this bundle, and pull nothing."),
+    ] = None,
     listen: Annotated[
         str | None,
         _option(
@@ -158,6 +162,7 @@ def up(
     given = dict(locals())
     from regsetup import deploy
     from regsetup.backends.choice import settings_of_engine
+    from regsetup.bundle.use import unpacked
     from regsetup.cli.passwords import Source
     from regsetup.cli.progress import Steps
     from regsetup.cli.summary import finished, planned
@@ -178,12 +183,12 @@ def up(
     beyond = settings_of_engine(loaded.deployment, read(paths.state), os.environ)
     if beyond:
         loaded = load(flags, os.environ, file, home, cwd=Path.cwd(), defaults=beyond)
-    if dry_run:
-        return planned(deploy.look(loaded, paths, adopt=adopt), exit_code=exit_code)
     source = Source(stdin=password_stdin, file=password_file, generate=yes)
-    with Steps() as reporter:
+    with unpacked(loaded) as told, Steps() as reporter:
+        if dry_run:
+            return planned(deploy.look(told, paths, adopt=adopt), exit_code=exit_code)
         done = deploy.deploy(
-            loaded,
+            told,
             paths,
             source.take,
             reporter,

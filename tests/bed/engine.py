@@ -82,6 +82,8 @@ def _gone(remove: Callable[[], object]) -> None:
 class PrivateEngine:
     """A dockerd of the tests' own: root, sockets, pid file, bridge and daemon.json all below ``home``.
 
+    ``inside`` is put before each command, such as ``nsenter`` into a network of its own.
+
     It sets no iptables rules, for its chains are those of the machine's engine; published ports go
     through docker-proxy.
     """
@@ -90,6 +92,7 @@ class PrivateEngine:
     flags: tuple[str, ...] = ()
     program: str = "dockerd"
     bridge: str = field(default_factory=lambda: f"rt{secrets.token_hex(4)}")
+    inside: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -130,7 +133,7 @@ class PrivateEngine:
         """Start it; False if it gave up on its containerd, for which it waits 15 s, on a busy machine."""
         with self.log.open("wb") as log:
             self._process = process = subprocess.Popen(
-                [need(self.program), *self._own_flags(), *self.flags],
+                [*self.inside, need(self.program), *self._own_flags(), *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         wait_for(
@@ -164,7 +167,7 @@ class PrivateEngine:
         ]
 
     def _make_bridge(self) -> None:
-        if Path("/sys/class/net", self.bridge).exists():
+        if self._has_bridge():
             return
         net = f"10.{secrets.randbelow(60) + 190}.{secrets.randbelow(256)}.1/24"
         for command in (
@@ -172,7 +175,11 @@ class PrivateEngine:
             ["ip", "address", "add", net, "dev", self.bridge],
             ["ip", "link", "set", self.bridge, "up"],
         ):
-            subprocess.run(command, check=True)
+            subprocess.run([*self.inside, *command], check=True)
+
+    def _has_bridge(self) -> bool:
+        show = [*self.inside, "ip", "link", "show", self.bridge]
+        return subprocess.run(show, capture_output=True, check=False).returncode == 0
 
     def client(self) -> docker.DockerClient:
         """Return a client; the caller closes it."""
@@ -222,6 +229,6 @@ class PrivateEngine:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in reversed([m for m in mounts if m.startswith(f"{self.home}/")]):
             subprocess.run(["umount", "-l", mount], check=True)
-        if Path("/sys/class/net", self.bridge).exists():
-            subprocess.run(["ip", "link", "delete", self.bridge], check=True)
+        if self._has_bridge():
+            subprocess.run([*self.inside, "ip", "link", "delete", self.bridge], check=True)
         shutil.rmtree(self.home)

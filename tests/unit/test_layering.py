@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "apply",
             "backup",
+            "bundle",
             "collect",
             "deploy",
             "doctor",

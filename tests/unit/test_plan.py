@@ -484,7 +484,7 @@ REPLACED = [
     [
         (goal(), settled(current=ours(OLDER)), "auth off -> unset; port 4999 -> 5000"),
         (goal(certificate="it expires soon"), settled(), "certificate: it expires soon"),
-        (goal(image_archive="/a.tar"), settled(), "image from --image-archive"),
+        (goal(image_archive="/a.tar"), settled(), "image from an archive"),
         (goal(), settled(current=ours(health="unhealthy")), "it is unhealthy"),
         (goal(), settled(files={"deployment.yaml": "1", "config.yml": "x", "http.secret": "s"}), "on disk"),
         (goal(adopt=True), settled(current=ours(None)), "--adopt"),
