@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regsetup.cli import options, render
-from regsetup.cli.status import NoRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regsetup.deployment import Paths
     from regsetup.doctor import Finding
 
 
@@ -31,7 +30,7 @@ def doctor(
 ) -> render.Outcome:
     """Look for what is wrong with the registry, the engine and this machine, and say what mends it.
 
-    Exits with 3 if something is wrong.
+    Without a registry it looks at what `regsetup up` would meet. Exits with 3 if something is wrong.
     """
     if explain is not None:
         from regsetup.doctor import explain as explained
@@ -39,32 +38,14 @@ def doctor(
         error = explained(explain)
         lines = (error.message, f"  cause  {error.cause}", f"  fix    {error.fix}")
         return render.Outcome({"explanation": error.as_dict()}, lines)
-    found = _findings(options.find_paths(name))
-    data = {"name": name, "findings": [one.as_dict() for one in found]}
-    return render.Outcome(data, tuple(_lines(found)), code=3 if found else 0)
-
-
-def _findings(paths: Paths) -> tuple[Finding, ...]:
-    import os
-
-    from regsetup import trust_here
-    from regsetup.backends.engine import of_this_machine
     from regsetup.doctor import diagnose
-    from regsetup.doctor.examine import examine
-    from regsetup.state import read
-    from regsetup.status import remembered
-    from regsetup.trust.clients import every
+    from regsetup.doctor.examine import look
 
-    state = read(paths.state)
-    if state is None:
-        raise NoRegistry(paths.name)
-    wanted = remembered(paths)
-    engine = of_this_machine(state.engine, os.environ)
-    control = trust_here.control(engine, wanted, trust_here.no_restart)
-    from pathlib import Path
-
-    clients = every(control, Path.home())
-    return diagnose(examine(wanted, paths, state.backend, None if wanted.machine else control, clients))
+    facts = look(options.find_paths(name), os.environ)
+    found = diagnose(facts)
+    data = {"name": name, "registry": facts.there, "findings": [one.as_dict() for one in found]}
+    missing = () if facts.there else (f"there is no registry {name} yet; this is what up would meet:",)
+    return render.Outcome(data, (*missing, *_lines(found)), code=3 if found else 0)
 
 
 def _lines(found: Sequence[Finding]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regsetup.backends.engine import is_elsewhere
 from regsetup.deployment import Tls, is_loopback
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.facts import Facts, Finding, Severity
@@ -20,14 +21,39 @@ if TYPE_CHECKING:
 
 
 def _engine(facts: Facts) -> Iterator[Finding]:
-    if facts.engine is not None and facts.info is None and facts.backend == "docker":
-        state = "is not running" if facts.engine.manager is Manager.STOPPED else "does not answer"
+    if facts.engine is None or facts.info is not None:
+        return
+    needed, stopped = facts.backend == "docker", facts.engine.manager is Manager.STOPPED
+    if needed or (not facts.there and facts.engine_installed):
         yield Finding(
             "engine-silent",
-            Severity.ERROR,
-            f"the Docker engine {state}",
-            "the registry is a container in it",
+            Severity.ERROR if needed else Severity.WARNING,
+            f"the Docker engine {'is not running' if stopped else 'does not answer'}",
+            "the registry is a container in it" if needed else "up would take the bundled registry instead",
             restart_command(facts.engine),
+        )
+
+
+def _shell(facts: Facts) -> Iterator[Finding]:
+    """DOCKER_HOST, DOCKER_CONTEXT and `docker context use` send commands elsewhere than one thinks."""
+    if facts.shell_trouble is not None:
+        error = facts.shell_trouble
+        yield Finding(error.code, Severity.WARNING, error.message, error.cause or "", error.fix or "")
+    elif not facts.there and facts.shell_engine and is_elsewhere(facts.shell_engine):
+        yield Finding(
+            "engine-elsewhere",
+            Severity.WARNING,
+            f"docker commands of this shell go to {facts.shell_engine}, on another machine",
+            "DOCKER_HOST or the context says so, and up would set the registry up there",
+            "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default",
+        )
+    elif facts.backend == "docker" and facts.shell_engine not in (None, facts.engine_address):
+        yield Finding(
+            "engine-other",
+            Severity.WARNING,
+            f"docker commands of this shell go to {facts.shell_engine}",
+            f"DOCKER_HOST or the context says so; the registry is a container of {facts.engine_address}",
+            "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default",
         )
 
 
@@ -128,4 +154,11 @@ def _without_password(proxy: str) -> str:
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
-RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (_engine, _daemon_json, _trust, _proxy, _firewall)
+RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    _engine,
+    _shell,
+    _daemon_json,
+    _trust,
+    _proxy,
+    _firewall,
+)

@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from regsetup import trust_here
+from regsetup.backends.context import BadContext
+from regsetup.backends.engine import find_address, of_this_machine
 from regsetup.certify import certificate_files
 from regsetup.deployment import Directory
 from regsetup.doctor.facts import Facts
@@ -25,11 +28,14 @@ from regsetup.host import ports
 from regsetup.host.docker_info import host_of
 from regsetup.host.process import run
 from regsetup.probe import answers, endpoint
+from regsetup.state import read as read_state
+from regsetup.status import remembered
 from regsetup.trust.base import read
+from regsetup.trust.clients import every
 from regsetup.trust.install import Status, status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from regsetup.deployment import Deployment, Paths
     from regsetup.host.certificate_files import Found
@@ -39,6 +45,28 @@ if TYPE_CHECKING:
 _PROXY = re.compile(r"(https?|no)_proxy", re.IGNORECASE)
 _UFW = Path("/etc/ufw/ufw.conf")
 _SELINUX = Path("/sys/fs/selinux/enforce")
+
+
+def look(paths: Paths, environ: Mapping[str, str]) -> Facts:
+    """Return the facts of a registry, or without one those of the machine that ``up`` would find.
+
+    Raises:
+        StateDamaged, StateTooNew: what is known of the registry can't be read.
+    """
+    state, wanted = read_state(paths.state), remembered(paths)
+    trouble, shell = None, None
+    try:
+        shell = find_address(environ)[0]
+    except BadContext as error:
+        trouble = error
+    own = state.engine if state else None
+    control = trust_here.control(of_this_machine(own, environ), wanted, trust_here.no_restart)
+    clients = every(control, Path.home())
+    backend = state.backend if state else ""
+    facts = examine(wanted, paths, backend, None if wanted.machine else control, clients)
+    return replace(
+        facts, there=state is not None, engine_address=own, shell_engine=shell, shell_trouble=trouble
+    )
 
 
 def examine(
@@ -77,7 +105,16 @@ def examine(
         },
         firewall="ufw" if here and "\nENABLED=yes" in ufw else None,
         synchronized=_synchronized(),
+        engine_installed=shutil.which("dockerd") is not None,
+        engine_uid=_uid_of(control.engine.pid) if control else None,
+        storage_owner=where.stat().st_uid if where and where.is_dir() else None,
     )
+
+
+def _uid_of(pid: int | None) -> int | None:
+    with suppress(psutil.NoSuchProcess):
+        return None if pid is None else int(psutil.Process(pid).uids().real)
+    return None
 
 
 def _certificates(wanted: Deployment, paths: Paths) -> Found | None:

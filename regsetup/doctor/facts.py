@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from regsetup.auth.certificates import Certificate
     from regsetup.deployment import Deployment
+    from regsetup.errors import RegsetupError
     from regsetup.host.docker_info import Info
     from regsetup.host.engine import Dockerd
     from regsetup.trust.install import Status
@@ -50,6 +51,11 @@ class Facts:
     """What was found; None for what could not be looked at, or is not there.
 
     Attributes:
+        there: whether a registry of this name is set up; else the machine is looked at, for the first ``up``.
+        engine_address: the engine that the registry is a container of.
+        shell_engine: where docker commands of this shell go; ``shell_trouble``: why they can't.
+        engine_installed: whether this machine has a dockerd, running or not.
+        engine_uid, storage_owner: user ids, as this machine sees them.
         answers: whether the registry answers on this machine.
         listens: who holds its port; ``shadow``: who holds it on ``::1``, where the registry does not listen.
         daemon_json: the bytes of the engine's file.
@@ -84,3 +90,10 @@ class Facts:
     firewall: str | None = None
     synchronized: bool | None = None
     backend: str = "docker"
+    there: bool = True
+    engine_address: str | None = None
+    shell_engine: str | None = None
+    shell_trouble: RegsetupError | None = None
+    engine_installed: bool = False
+    engine_uid: int | None = None
+    storage_owner: int | None = None

@@ -21,9 +21,19 @@ _OTHERS_WRITE, _OTHERS_READ = 0o022, 0o007
 
 
 def _port(facts: Facts) -> Iterator[Finding]:
+    local = facts.wanted.local
+    if not facts.there:
+        if facts.listens is not None:
+            yield Finding(
+                "port-in-use",
+                Severity.WARNING,
+                f"{facts.listens} holds {local}",
+                "regsetup up would need it",
+                f"stop {facts.listens}, or regsetup up --port PORT",
+            )
+        return
     if facts.answers is not False:
         return
-    local = facts.wanted.local
     if facts.listens is None:
         yield Finding(
             "registry-down",
@@ -156,6 +166,21 @@ def _storage(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _rootless(facts: Facts) -> Iterator[Finding]:
+    options = (facts.info or {}).get("SecurityOptions") or ()
+    user, owner = facts.engine_uid, facts.storage_owner
+    if facts.backend != "docker" or None in (user, owner) or user == owner:
+        return
+    if any("rootless" in option for option in options):
+        yield Finding(
+            "storage-rootless",
+            Severity.ERROR,
+            f"{facts.wanted.storage} belongs to user {owner}",
+            f"the engine is rootless: root in its containers is user {user} here",
+            f"sudo chown -R {user} {facts.wanted.storage}",
+        )
+
+
 def _clock(facts: Facts) -> Iterator[Finding]:
     behind = facts.leaf is not None and facts.now < facts.leaf.not_before
     if facts.now.year < OLDEST_NOW or behind:
@@ -182,5 +207,6 @@ RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _certificate,
     _users,
     _storage,
+    _rootless,
     _clock,
 )

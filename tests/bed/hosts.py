@@ -195,12 +195,19 @@ class HostFactory:
 
     def __call__(self, name: str) -> Host:
         """Boot one; the others on the network reach it as ``name``."""
+        host = self.run(name, self.image)
+        host.wait_until_up()
+        return host
+
+    def without_systemd(self, name: str) -> Host:
+        """Start one whose services are sysvinit's scripts; process 1 does nothing but bury its children."""
+        return self.run(name, "--init", self.image, "sleep", "infinity")
+
+    def run(self, name: str, *what: str) -> Host:
+        """Start a container with a machine's rights; ``what`` is flags, an image and its command."""
         identity = ["--name", f"{self.mark}-{name}", "--hostname", name]
         network = ["--network", str(self.network.name), "--network-alias", name]
         done = clients.run(
-            [need("docker"), "run", "-d", *shlex.split(MACHINE_FLAGS), *identity, *network, self.image]
+            [need("docker"), "run", "-d", *shlex.split(MACHINE_FLAGS), *identity, *network, *what]
         ).ok()
-        container = self.client.containers.get(done.out.strip())
-        host = Host(container, name)
-        host.wait_until_up()
-        return host
+        return Host(self.client.containers.get(done.out.strip()), name)

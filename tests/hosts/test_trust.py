@@ -14,14 +14,19 @@ from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.trust.base import Registry
 from regsetup.trust.export import script
 from tests.bed.images import busybox_archive
+from tests.bed.newer import NEWER
+from tests.bed.roots import ensure_root_image
 from tests.bed.run import wait_for
 
 if TYPE_CHECKING:
+    import docker
+
     from tests.bed.clients import Completed
     from tests.bed.hosts import Host, HostFactory
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
+DAEMON_JSON, CERTS_D = "/etc/docker/daemon.json", "/etc/containerd/certs.d"
 UNKNOWN_CA = "certificate signed by unknown authority"
 TLS, PLAIN = "server:5000", "server:5001"
 CA = new_ca("registry", Names.of(["server"]), datetime.now(UTC))
@@ -86,6 +91,18 @@ def client(host_factory: HostFactory, host_packages: Path, tmp_path_factory: pyt
     return host
 
 
+@pytest.fixture(scope="module")
+def newer(
+    engine: docker.DockerClient, host_factory: HostFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Host:
+    """A client with engine 26.1, which has no systemd, and neither python3 nor jq."""
+    host = host_factory.run("newer", ensure_root_image(engine, NEWER), "dockerd")
+    host.write("/root/box.tar", busybox_archive("box:1"))
+    wait_for("dockerd", lambda: host("docker", "info").code == 0, seconds=60)
+    host("docker", "load", "-i", "/root/box.tar").ok()
+    return host
+
+
 def push(host: Host, address: str) -> Completed:
     host("docker", "tag", "box:1", f"{address}/box:1").ok()
     return host("docker", "push", f"{address}/box:1")
@@ -121,20 +138,119 @@ def test_a_client_pushes_and_pulls_only_while_the_exported_script_is_installed(
     assert client.sh(ETC).ok().out == before
 
 
-def test_the_program_itself_sets_up_exports_and_finds_nothing_wrong(registries: Host, client: Host) -> None:
-    up = "regsetup up --name lan --backend embedded --port 5002 --bind 0.0.0.0 --host server --no-auth"
-    registries.sh(up).ok()
-    exported = registries("regsetup", "trust", "export", "--name", "lan").ok().out
-    assert UNKNOWN_CA in push(client, "server:5002").err
-    client("sh", stdin=exported).ok()
-    push(client, "server:5002").ok()
-    client("sh", "-s", "--", "--remove", stdin=exported).ok()
-    assert UNKNOWN_CA in push(client, "server:5002").err
+def test_a_newer_engine_pushes_and_pulls_only_while_the_exported_script_is_installed(
+    registries: Host, newer: Host
+) -> None:
+    before = newer.sh(ETC).ok().out
+    assert "failed to verify certificate" in push(newer, TLS).err
+    sh(newer, SECURE).ok()
+    push(newer, TLS).ok()
+    newer("docker", "rmi", f"{TLS}/box:1").ok()
+    newer("docker", "pull", f"{TLS}/box:1").ok()
+    sh(newer, SECURE, "--remove").ok()
+    assert "failed to verify certificate" in push(newer, TLS).err
+    assert newer.sh(ETC).ok().out == before
+
+
+def test_a_broken_daemon_json_stays_and_the_engine_with_it(client: Host) -> None:
+    broken = '{"debug": tru'
+    client.write(DAEMON_JSON, broken)
+    told = ("regsetup", "trust", "install", "--for", "docker", "--host", PLAIN, "--insecure", "--json")
+    done = client(*told)
+    assert done.code == 1
+    assert json.loads(done.out)["errors"][0]["code"] == "daemon-json-unreadable"
+    by_script = sh(client, INSECURE, "--for", "docker")
+    assert (by_script.code, "can't be read; it stays as it is" in by_script.err) == (1, True)
+    assert client("cat", DAEMON_JSON).out == broken
+    assert client("docker", "info").code == 0
+    client("rm", DAEMON_JSON).ok()
+    client(*told).ok()  # the twin
+    push(client, PLAIN).ok()
+    client("regsetup", "trust", "remove", "--host", PLAIN).ok()
+    assert "HTTP response to HTTPS client" in push(client, PLAIN).err
+    assert client("cat", DAEMON_JSON).code == 1
+
+
+@pytest.fixture(scope="module")
+def lan(registries: Host, registry_archive: Path, registry_image: str) -> dict[str, str]:
+    """A registry of each back end that the program itself set up; address to its name."""
+    registries.start_engine()
+    registries.copy(registry_archive, "/root")
+    up = "regsetup up --bind 0.0.0.0 --host server --no-auth"
+    registries.sh(f"{up} --name lan --port 5002 --backend embedded").ok()
+    archive = f"--image {registry_image} --image-archive /root/{registry_archive.name}"
+    registries.sh(f"{up} --name box --port 5003 --backend docker {archive}").ok()
+    return {"server:5002": "lan", "server:5003": "box"}
+
+
+def export(registries: Host, name: str) -> str:
+    return registries("regsetup", "trust", "export", "--name", name).ok().out
+
+
+def test_docker_podman_and_containerd_use_what_the_program_set_up_and_exported(
+    registries: Host, client: Host, lan: dict[str, str]
+) -> None:
+    for address, name in lan.items():
+        script = export(registries, name)
+        asked = (push(client, address), podman(client, address), ctr(client, address))
+        assert [UNKNOWN_CA in one.err for one in asked] == [True, True, True], asked
+        client("sh", stdin=script).ok()
+        push(client, address).ok()
+        for pulled in (podman(client, address), ctr(client, address)):
+            pulled.ok()
+        client("ctr", "images", "push", "--hosts-dir", CERTS_D, f"{address}/box:ctr", f"{address}/box:1").ok()
     said = json.loads(registries("regsetup", "doctor", "--name", "lan", "--json").out)
     found = {finding["code"] for finding in said["data"]["findings"]}
     assert found <= {"clock-free"}, said  # a container follows no time server
-    registries("regsetup", "teardown", "--name", "lan", "--purge", "-y").ok()
-    assert registries("regsetup", "trust", "status", "--name", "lan").code == 1
+
+
+def podman(host: Host, address: str) -> Completed:
+    return host("podman", "pull", "--retry", "0", f"docker://{address}/box:1")
+
+
+def ctr(host: Host, address: str) -> Completed:
+    return host("ctr", "images", "pull", "--hosts-dir", CERTS_D, f"{address}/box:1")
+
+
+LOAD = """
+while [ ! -e /root/stop ]; do
+    docker rmi ADDRESS/box:1 >/dev/null || :
+    if docker pull -q ADDRESS/box:1 && docker push -q ADDRESS/box:1; then echo; else echo failed; fi
+done >/root/load 2>&1
+"""
+
+
+def test_a_renewal_under_load_fails_no_pull_or_push(
+    registries: Host, client: Host, lan: dict[str, str]
+) -> None:
+    """Of the bundled registry; a container, which must start again, goes on with the new pair."""
+    for address, name in lan.items():
+        client.sh("rm -f /root/stop /root/load").ok()
+        client.write("/root/load.sh", LOAD.replace("ADDRESS", address))
+        client("systemd-run", "--unit", f"load-{name}", "sh", "/root/load.sh").ok()
+        wait_for("the load", lambda: len(client("cat", "/root/load").out) > 100)
+        old = registries.sh(f"cat /var/lib/regsetup/{name}/certs/tls.crt").ok().out
+        registries("regsetup", "cert", "renew", "--name", name).ok()
+        assert registries.sh(f"cat /var/lib/regsetup/{name}/certs/tls.crt").ok().out != old
+        client("touch", "/root/stop").ok()
+        unit = f"load-{name}.service"
+        wait_for("the load to end", lambda unit=unit: client("systemctl", "is-active", unit).code != 0)  # type: ignore[misc]
+        if name == "lan":
+            assert "failed" not in client("cat", "/root/load").out
+        client("docker", "pull", f"{address}/box:1").ok()
+
+
+def test_both_back_ends_come_back_with_tls_and_images_when_the_server_reboots(
+    registries: Host, client: Host, lan: dict[str, str]
+) -> None:
+    registries.reboot()
+    for address, name in lan.items():
+        client.sh(f"docker rmi {address}/box:1")
+        wait_for(address, lambda address=address: client("docker", "pull", f"{address}/box:1").code == 0)  # type: ignore[misc]
+        client("sh", "-s", "--", "--remove", stdin=export(registries, name)).ok()
+        assert UNKNOWN_CA in push(client, address).err
+        registries("regsetup", "teardown", "--name", name, "--purge", "-y").ok()
+        assert registries("regsetup", "trust", "status", "--name", name).code == 1
 
 
 def test_the_unit_is_found_and_a_reload_leaves_containers_alone(client: Host) -> None:
@@ -193,3 +309,22 @@ def test_a_flag_in_a_drop_in_or_default_file_is_named_and_nothing_is_written(
     assert said["code"] == "daemon-flag-conflict", said
     assert path in said["message"]
     assert client("cat", "/etc/docker/daemon.json").ok().out == before
+
+
+def test_an_engine_of_sysvinit_is_reloaded_restarted_and_brought_back_by_its_script(
+    host_factory: HostFactory, host_packages: Path
+) -> None:
+    host = host_factory.without_systemd("sysv")
+    host.install_regsetup(host_packages)
+    host("service", "docker", "start").ok()
+    wait_for("dockerd", lambda: host("docker", "info").code == 0, seconds=60)
+    said = change(host, "reload", '{"debug": true}', "Debug", "True")
+    assert (said.get("outcome"), said["manager"], said["unit"]) == ("RELOADED", "SERVICE", "docker"), said
+    said = change(host, "auto", '{"log-driver": "local"}', "LoggingDriver", "local")
+    assert (said.get("outcome"), said["by_hand"]) == ("PENDING", "sudo service docker restart"), said
+    said = change(host, "restart", '{"log-driver": "local"}', "LoggingDriver", "local")
+    assert said.get("outcome") == "RESTARTED", said
+    said = change(host, "restart", '{"storage-driver": "nope"}', "Driver", "nope")
+    assert (said.get("code"), "it runs again" in said["message"]) == ("engine-stayed-down", True), said
+    assert host("cat", DAEMON_JSON).out == '{"log-driver": "local"}'
+    assert host("docker", "info").code == 0

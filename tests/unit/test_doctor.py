@@ -12,6 +12,7 @@ import pytest
 
 from regsetup import trust_here
 from regsetup.auth.certificates import Certificate, Names
+from regsetup.backends.context import BadContext
 from regsetup.deployment import Deployment, Directory, Paths, Tls
 from regsetup.doctor import Facts, Severity, diagnose, explain
 from regsetup.doctor.addresses import excepted
@@ -91,10 +92,17 @@ def test_facts_that_could_not_be_gathered_lead_to_no_findings(tmp_path: Path) ->
     assert diagnose(Facts(wanted(tmp_path), NOW)) == ()
 
 
+ROOTLESS: dict[str, Any] = {"RegistryConfig": {}, "SecurityOptions": ["name=seccomp", "name=rootless"]}
 FLAGGED = Dockerd(Manager.SYSTEMD, flag_files=(("/etc/default/docker", "--insecure-registry=x"),))
 BROKEN = [
     ("engine-silent", {"info": None}, "sudo systemctl restart docker.service"),
     ("engine-silent", {"info": None, "engine": Dockerd(Manager.STOPPED)}, "sudo systemctl start docker"),
+    ("engine-silent", {"info": None, "there": False, "backend": "", "engine_installed": True}, "restart"),
+    ("engine-other", {"shell_engine": "unix:///x", "engine_address": "unix:///y"}, "unset DOCKER_HOST"),
+    ("engine-elsewhere", {"there": False, "shell_engine": "tcp://10.0.0.1:2375"}, "unset DOCKER_HOST"),
+    ("bad-docker-context", {"shell_trouble": BadContext("ours", "none")}, "docker context ls"),
+    ("port-in-use", {"there": False}, "regsetup up --port PORT"),
+    ("storage-rootless", {"info": ROOTLESS, "engine_uid": 1000, "storage_owner": 0}, "sudo chown -R 1000"),
     ("daemon-json-unreadable", {"daemon_json": b"{"}, "mend the file by hand"),
     ("daemon-flag-conflict", {"engine": FLAGGED, "daemon_json": LISTED, "info": INFO}, "take --insecure"),
     ("daemon-json-blank-entry", {"daemon_json": b'{"insecure-registries": [" a"]}'}, "take it out of"),
@@ -160,6 +168,13 @@ def test_what_fails_stands_before_what_may(healthy: Facts) -> None:
     "changes",
     [
         {"firewall": "ufw", "backend": "embedded"},
+        {"info": None, "there": False, "backend": "", "listens": None},
+        {"there": False, "listens": None, "answers": False},
+        {"shell_engine": "unix:///x", "engine_address": "unix:///x"},
+        {"shell_engine": "unix:///x", "engine_address": "unix:///y", "backend": "embedded"},
+        {"info": ROOTLESS, "engine_uid": 1000, "storage_owner": 1000},
+        {"info": ROOTLESS},
+        {"engine_uid": 1000, "storage_owner": 0},
         {"selinux": True},
         {"resolved": ("::1", "127.0.0.1")},
         {"shadow": "nginx (pid 3)"},
