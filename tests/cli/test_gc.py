@@ -189,6 +189,10 @@ def test_gc_of_a_container_keeps_what_is_tagged_and_frees_the_rest(
             one for one in engine.containers.list(all=True) if one.name == f"{unique_name}.regsetup-gc"
         ]
         assert client.put_blob("single", b"after") == Digest.of(b"after")
+        taken = regsetup.json("rm", "team/app:multi", "--gc", "-y", "--name", unique_name)
+        assert (taken["ok"], taken["data"]["gc"]["tags"]) == (True, 1)
+        assert taken["data"]["gc"]["freed"] >= taken["data"]["size"] > 2000
+        assert list(client.catalog()) == ["single", "team/app"]
         if storage == "directory":
             assert sorted(path.name for path in (regsetup.home / unique_name / "data").iterdir()) == [
                 "docker"

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsetup.client import Endpoint, RegistryClient
 from tests.bed.run import free_port
 from tests.contract.both import REGISTRIES, Serve
 from tests.contract.calling import Calling
+from tests.contract.filled import Filled
 from tests.contract.runtimes import SYSTEMD, Bench, docker, embedded
 
 if TYPE_CHECKING:
@@ -57,3 +59,11 @@ def call(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
     monkeypatch.setattr("sys.stdin", io.StringIO())
     return Calling(home, capsysbinary)
+
+
+@pytest.fixture
+def filled(serve: Serve) -> Iterator[Filled]:
+    """A registry of each kind, with the means to put images into it."""
+    url = serve().url
+    with RegistryClient(Endpoint(url)) as client:
+        yield Filled(client, url.removeprefix("http://"))

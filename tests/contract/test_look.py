@@ -3,95 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from regsetup.client import Endpoint, RegistryClient
-from regsetup.image.document import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from regsetup.image.document import OCI_INDEX, OCI_MANIFEST
 from regsetup.reference import Digest
 from tests.bed.liar import Liar, reply, reply_json
 from tests.bed.run import free_port
+from tests.contract.filled import CREATED, LAYER, Filled, descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.bed.liar import Reply, Request
     from tests.contract.both import Serve
     from tests.contract.calling import Calling
-
-LAYER = os.urandom(200_000)
-CREATED = "2026-01-02T03:04:05Z"
-
-
-def descriptor(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content), **more}
-
-
-@dataclass
-class Filled:
-    """A registry with images; ``host`` is its address."""
-
-    client: RegistryClient
-    host: str
-
-    def image(
-        self,
-        repository: str,
-        *tags: str,
-        platform: str = "linux/amd64",
-        layers: tuple[bytes, ...] = (LAYER,),
-        **more: Any,
-    ) -> bytes:
-        """Push an image under tags, or by its digest alone; return its manifest."""
-        system, _, architecture = platform.partition("/")
-        settings = {
-            "Env": ["A=1", "B=2"],
-            "Cmd": ["serve", "-v"],
-            "Labels": {"team": "\x1b[31mred"},
-            "User": "app",
-        }
-        config = json.dumps(
-            {"os": system, "architecture": architecture, "created": CREATED, "config": settings}
-        ).encode()
-        for blob in (config, *layers):
-            self.client.put_blob(repository, blob)
-        made = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": descriptor(config, OCI_CONFIG),
-            "layers": [descriptor(one, "application/vnd.oci.image.layer.v1.tar") for one in layers],
-            **more,
-        }
-        return self.put(repository, made, *tags)
-
-    def index(
-        self, repository: str, *tags: str, children: dict[str, bytes], media_type: str = OCI_MANIFEST
-    ) -> bytes:
-        """Push an index of manifests by platform under tags."""
-        entries = []
-        for name, content in children.items():
-            system, _, architecture = name.partition("/")
-            entries.append(
-                descriptor(content, media_type, platform={"os": system, "architecture": architecture})
-            )
-        return self.put(repository, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}, *tags)
-
-    def put(self, repository: str, manifest: dict[str, Any], *tags: str) -> bytes:
-        content = json.dumps(manifest).encode()
-        for tag in tags or (Digest.of(content),):
-            self.client.put_manifest(repository, tag, content, manifest["mediaType"])
-        return content
-
-
-@pytest.fixture
-def filled(serve: Serve) -> Iterator[Filled]:
-    url = serve().url
-    with RegistryClient(Endpoint(url)) as client:
-        yield Filled(client, url.removeprefix("http://"))
 
 
 def test_names_are_listed_page_by_page(filled: Filled, call: Calling) -> None:
@@ -183,32 +110,7 @@ def test_indexes_in_indexes_are_followed_with_what_refers_to_them(filled: Filled
         descriptor(inner, OCI_INDEX),
     ]
     outer = filled.put("app", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}, "all")
-    subject = descriptor(outer, OCI_INDEX)
-    config = {
-        "mediaType": "application/vnd.oci.empty.v1+json",
-        "digest": str(filled.client.put_blob("app", b"{}")),
-        "size": 2,
-    }
-    signature = filled.put(
-        "app",
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "artifactType": "application/x-signature",
-            "config": config,
-            "layers": [],
-            "subject": subject,
-        },
-    )
-    refers = {
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": [descriptor(signature, OCI_MANIFEST, artifactType="application/x-signature")],
-    }
-    if not filled.client.referrers(
-        "app", Digest.of(outer)
-    ):  # registry:2 keeps no list: clients do, under a tag
-        filled.put("app", refers, f"sha256-{Digest.of(outer).hex}")
+    filled.attached("app", outer, OCI_INDEX)
     data = call.json("inspect", f"{filled.host}/app:all")["data"]
     assert data["platforms"] == ["linux/amd64", "linux/arm64"]
     assert data["created"] == CREATED

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "manifest", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset({"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"})
-    | {"credentials", "image"},
+    | {"credentials", "image", "retention"},
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),
     frozenset(
@@ -27,6 +27,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "backup",
             "bundle",
             "collect",
+            "contents",
+            "deletion",
             "deploy",
             "doctor",
             "handover",
@@ -36,6 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "listing",
             "probe",
             "prove",
+            "reclaim",
             "remote",
             "safeguard",
             "smoke",
