@@ -124,44 +124,36 @@ def _through_engine(
 ) -> Check:
     """Push and pull by the engine of this machine, at an address that it trusts."""
     name = "engine"
-    address = _engine_address(wanted, paths)
     if wanted.mirror_of:
         return Check(name, Outcome.SKIPPED, 0.0, "a pull-through cache takes no pushes")
-    if address is None:
-        return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
     try:
         engine = choice.engine or connect()
     except RegsetupError as error:
         return Check(name, Outcome.SKIPPED, 0.0, error.message)
     try:
-        if why := _useless(engine, wanted):
-            return Check(name, Outcome.SKIPPED, 0.0, why)
+        if engine.elsewhere is not bool(wanted.machine):
+            there = f"the engine at {engine.address} is on another machine"
+            return Check(name, Outcome.SKIPPED, 0.0, there)
+        address = _engine_address(wanted, paths, engine)
+        if address is None:
+            return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
         return timed(name, lambda: _push_and_pull(engine, address, where, data))
     finally:
         if choice.engine is None:
             engine.client.close()
 
 
-def _useless(engine: Engine, wanted: Deployment) -> str | None:
-    """Return why this engine proves nothing of the registry."""
-    if engine.elsewhere is not bool(wanted.machine):
-        return f"the engine at {engine.address} is on another machine"
-    if engine.podman and wanted.scheme == "http":
-        return "podman takes no registry without TLS by itself, not even on loopback"
-    return None
-
-
-def _engine_address(wanted: Deployment, paths: Paths) -> str | None:
+def _engine_address(wanted: Deployment, paths: Paths, engine: Engine) -> str | None:
     """Return an address at which the engine, of this machine or the registry's, trusts the registry.
 
-    Loopback needs no trust: engines take 127.0.0.0/8 and ::1 as insecure registries by themselves.
+    Docker takes 127.0.0.0/8 and ::1 as insecure registries without being told, podman does not.
     """
-    told = {one.address for one in TrustFile(paths.home).entries() if one.client == "docker"}
+    client = "podman" if engine.podman else "docker"
+    told = {one.address for one in TrustFile(paths.home).entries() if one.client == client}
     if wanted.address in told and not wanted.machine and _resolves(wanted.hosts[0]):
         return wanted.address
-    if wanted.bind in ("0.0.0.0", "::") or is_loopback(wanted.bind):  # noqa: S104  compared, not bound
-        return str(replace(wanted, machine=None).local)
-    return None
+    there = replace(wanted, machine=None).local  # as the engine's own machine calls it
+    return str(there) if is_loopback(there.host) and not engine.podman else None
 
 
 def _resolves(host: str) -> bool:

@@ -88,7 +88,7 @@ class DockerCollector:
                 environment=attrs["Config"].get("Env"),
                 labels={LABEL_NAME: self._registry, LABEL_SPEC: "{}"},
                 host_config=api.create_host_config(
-                    volumes_from=[self._registry],
+                    binds=[_bind(mount) for mount in attrs["Mounts"]],
                     network_mode="none",
                     security_opt=["no-new-privileges"],
                 ),
@@ -103,6 +103,12 @@ class DockerCollector:
         if code:
             raise CollectorFailed(code, said)
         return str(said)
+
+
+def _bind(mount: dict[str, Any]) -> str:
+    """Return a mount of the registry; podman's ``volumes_from`` collides with what the image declares."""
+    source = mount["Name"] if mount["Type"] == "volume" else mount["Source"]
+    return f"{source}:{mount['Destination']}:{'rw' if mount['RW'] else 'ro'}"
 
 
 def _words(config: dict[str, Any]) -> tuple[list[str], str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 _NETWORK = ("tcp", "http", "https")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FIRST_VERSION = "1.24"  # for the question which one the engine speaks, which is asked without any
 CONNECT_TIMEOUT = 5  # seconds; a socket that nobody accepts on must not hold `up` for a minute
 SSH_TIMEOUT = 20  # seconds; ssh itself gives up after 10, and then the engine over there has to answer
 TIMEOUT = 120  # seconds; stopping a container may take its whole grace period
@@ -225,12 +226,27 @@ def _over_ssh(address: str) -> docker.DockerClient:
 def _client(address: str, tls: Path | None) -> docker.DockerClient:
     import docker
 
-    return docker.DockerClient(
-        base_url=address.replace("http+unix://", "unix://"),  # as the SDK writes it in a context
-        version="auto",
-        timeout=CONNECT_TIMEOUT,
-        tls=_tls(address, tls) if tls and not address.startswith("unix") else False,
-    )
+    if tls and not address.startswith(("unix://", "http+unix://")):
+        return _verified(address, _tls(address, tls))
+    url = address.replace("http+unix://", "unix://")  # as the SDK writes it in a context
+    return docker.DockerClient(base_url=url, version="auto", timeout=CONNECT_TIMEOUT)
+
+
+def _verified(address: str, tls: Any) -> docker.DockerClient:
+    """Make a client that takes nothing from the environment.
+
+    REQUESTS_CA_BUNDLE would be believed instead of the engine's own CA (requests 2.32).
+    """
+    import docker
+
+    def made(version: str) -> docker.DockerClient:
+        client = docker.DockerClient(base_url=address, version=version, timeout=CONNECT_TIMEOUT, tls=tls)
+        client.api.trust_env = False
+        return client
+
+    with contextlib.closing(made(_FIRST_VERSION)) as first:
+        answer = first.api.version(api_version=False)
+    return made(str(answer["ApiVersion"]))
 
 
 def _tls(address: str, directory: Path) -> Any:
