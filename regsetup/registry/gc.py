@@ -115,6 +115,8 @@ def _discard_manifests(found: Survey, before: float, done: Collected) -> set[Dig
             above[below] -= 1
             if not above[below]:
                 waiting.append(below)
+    if gone and not done.dry_run:
+        found.store.manifests.settle(found.name)  # before blobs go that these manifests refer to
     return gone
 
 

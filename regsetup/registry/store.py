@@ -149,7 +149,13 @@ class ManifestStore(Protocol):
         """Remove a manifest and its tags; ManifestUnknown, or Denied if a tag may not go."""
 
     def discard(self, repository: str, digest: Digest, before: float) -> bool:
-        """Remove a manifest that nobody was told of since ``before``; False if it stays."""
+        """Remove a manifest that nobody was told of since ``before``; False if it stays.
+
+        Durable after ``settle``, so that a collection waits for the disk once a repository.
+        """
+
+    def settle(self, repository: str) -> None:
+        """Make durable what ``discard`` removed from a repository."""
 
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield a repository's manifests, in no order."""

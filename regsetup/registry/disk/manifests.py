@@ -135,6 +135,15 @@ def _remove_link(link: str) -> None:
         os.rmdir(os.path.dirname(link))
 
 
+def _unlink(link: str) -> None:
+    """Remove a link and its directory; the entry of that is to be put on disk by the caller."""
+    os.unlink(link)
+    try:
+        os.rmdir(os.path.dirname(link))
+    except OSError:  # a killed writer left something in it
+        durable.sync_directory(os.path.dirname(link))
+
+
 class Manifests:
     """The manifests of a registry. Methods are safe to call from any thread."""
 
@@ -199,11 +208,18 @@ class Manifests:
     def discard(self, repository: str, digest: Digest, before: float) -> bool:
         """Remove a manifest that nobody was told of since ``before`` (seconds); False if it stays.
 
-        Like ``delete``, but for the collector: it may be another process than the one that serves.
+        Like ``delete``, but for the collector: it may be another process than the one that serves. It is on
+        disk after ``settle``.
         """
         link = self._places.revision_link(repository, digest)
         target = layout.read_link(link)
-        return target is not None and self._blobs.while_old(target, before, lambda: _remove_link(link))
+        return target is not None and self._blobs.while_old(target, before, lambda: _unlink(link))
+
+    def settle(self, repository: str) -> None:
+        """Put on disk what ``discard`` removed."""
+        revisions = self._places.revisions(repository)
+        for algorithm in os.listdir(revisions):
+            durable.sync_directory(f"{revisions}/{algorithm}")
 
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield the digests of a repository's manifests, in no order."""
