@@ -34,6 +34,7 @@ class Server:
     root: Path
     htpasswd: Path | None = None
     tls: tuple[Path, Path] | None = None
+    peer: str = "docker-registry"
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None)
 
@@ -97,7 +98,11 @@ class Server:
             config["auth"] = {"htpasswd": {"realm": "benchmark", "path": str(self.htpasswd)}}
         path = Path(tempfile.mkstemp(suffix=".yml", dir=self.root.parent)[1])
         path.write_text(json.dumps(config))
-        return ["docker-registry", "serve", str(path)]
+        return [self.peer, "serve", str(path)]
+
+    def blobs(self) -> set[Path]:
+        """Return the files of its blobs."""
+        return set(self.root.glob("docker/registry/v2/blobs/sha256/*/*/data"))
 
     def cpu(self) -> float:
         """Return the seconds of processor time it took so far."""

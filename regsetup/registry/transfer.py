@@ -137,12 +137,11 @@ def _fill(intake: Intake, buffers: list[memoryview], upload: Upload, *, parallel
     goes_on = True
     try:
         while goes_on and upload.size < stop and not intake.framing.done:
-            pieces: list[memoryview] = []
             try:
-                goes_on = intake.collect(buffers[0], pieces, PATIENCE)
+                goes_on = intake.collect(buffers[0], PATIENCE)
             finally:
-                if pieces:
-                    upload.append(pieces, parallel=parallel)
+                if intake.count:
+                    upload.append([buffers[0][: intake.count]], parallel=parallel)
                     buffers.reverse()
     finally:
         upload.settle()
@@ -165,11 +164,10 @@ async def read(context: Context, request: Request, limit: int) -> bytes | None:
     buffer = memoryview(bytearray(READ))
     body = bytearray()
     while not intake.framing.done:
-        pieces: list[memoryview] = []
-        if not intake.collect(buffer, pieces, 0):
+        goes_on = intake.collect(buffer, 0)
+        body += buffer[: intake.count]
+        if not goes_on:
             await intake.until_more(context.settings.idle_timeout)
-        for piece in pieces:
-            body += piece
         if len(body) > limit:
             return None
     return bytes(body)

@@ -61,7 +61,7 @@ class Chunked:
     def __init__(self) -> None:
         self.done = False
         self._left = 0  # bytes of the chunk that still come
-        self._closing = False  # a chunk's content has come, the line break behind it has not
+        self._begun = 0  # bytes of the line break between a chunk's content and the next size
         self._trailers = -1  # lines of them so far; -1 before the last chunk
 
     def take(self, received: memoryview) -> tuple[Sequence[memoryview], int]:
@@ -77,45 +77,46 @@ class Chunked:
                 self._left -= len(part)
                 at += len(part)
                 continue
-            line = _line(received, at)
+            line = _line(received, at, self._begun)
             if line is None:
                 break
-            at += len(line) + 2
+            at += self._begun + len(line) + 2
             self._read(line)
         return content, at
 
     def _read(self, line: bytes) -> None:
-        """Take a line in: the break behind a chunk, a chunk's size, or a trailer."""
+        """Take a line in: a chunk's size, or a trailer."""
         if self._trailers >= 0:
             self._trailers += 1
             self.done = not line
             if self._trailers > MAX_TRAILERS:
                 raise BodyInvalid("too many trailers")
-        elif self._closing:
-            if line:
-                raise BodyInvalid("a chunk is longer than its size")
-            self._closing = False
-        else:
-            size = _SIZE.fullmatch(line)
-            if size is None:
-                raise BodyInvalid("a chunk has no size")
-            self._left = int(size[1], 16)
-            self._closing = self._left > 0
-            self._trailers = -1 if self._left else 0
+            return
+        size = _SIZE.fullmatch(line)
+        if size is None:
+            raise BodyInvalid("a chunk has no size")
+        self._left = int(size[1], 16)
+        self._begun = 2 if self._left else 0
+        self._trailers = -1 if self._left else 0
 
 
-def _line(received: memoryview, at: int) -> bytes | None:
-    """Return the line that begins at ``at``, without its break; None while that has not come."""
+def _line(received: memoryview, at: int, begun: int) -> bytes | None:
+    """Return the line at ``at``, without its break and the ``begun`` bytes of a break before it.
+
+    None while it has not come.
+    """
     found = bytes(received[at : at + 32])  # almost every line is shorter
-    end = found.find(b"\r\n")
+    end = found.find(b"\r\n", begun)
     if end < 0:
         found = bytes(received[at : at + MAX_LINE])
-        end = found.find(b"\r\n")
+        end = found.find(b"\r\n", begun)
+    if begun and not b"\r\n".startswith(found[:begun]):
+        raise BodyInvalid("a chunk is longer than its size")
     if end < 0:
-        if len(found) == MAX_LINE or b"\n" in found:
+        if len(found) == MAX_LINE or b"\n" in found[begun:]:
             raise BodyInvalid("a line of its framing has no end")
         return None
-    return found[:end]
+    return found[begun:end]
 
 
 def framing(length: int | None) -> Framing:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import select
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
@@ -65,7 +65,7 @@ class Tls:
             ssl.SSLWantReadError: more has to be fed first.
         """
         try:
-            return cast("int", self._object.read(len(view), view))  # typeshed says bytes
+            return self._object.read(len(view), view)  # type: ignore[return-value]  # typeshed says bytes
         except ssl.SSLZeroReturnError:
             return 0
 
