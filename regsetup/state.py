@@ -62,6 +62,7 @@ class Kind(StrEnum):
     FILE = "file"
     STORAGE = "storage"
     TRUST = "trust"
+    TIMER = "timer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,10 @@ class State:
         if self.knows(kind, target):
             return self
         return replace(self, ledger=(*self.ledger, Entry(kind, target)))
+
+    def without_entry(self, entry: Entry) -> Self:
+        """Return the state without one entry."""
+        return replace(self, ledger=tuple(one for one in self.ledger if one != entry))
 
     def without(self, *kinds: Kind) -> Self:
         """Return the state without the entries of these kinds."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from regsetup import storage
+from regsetup import history, storage
 from regsetup.backends.choice import reopen
-from regsetup.certify import ending
-from regsetup.deployment import Directory, Paths
+from regsetup.certify import certificate_files, ending
+from regsetup.deployment import Directory, Paths, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host.certificate_files import CertificatesHidden
 from regsetup.load import load
 from regsetup.observe import read_users
 from regsetup.probe import answers, endpoint
-from regsetup.state import read
+from regsetup.state import Kind, read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from regsetup.deployment import Deployment
+    from regsetup.history import Event
     from regsetup.observed import Seen
 
 
@@ -34,6 +35,9 @@ class Status:
         answers: whether ``GET /v2/`` is answered on this machine.
         size: bytes stored, ``free`` bytes that its file system has left; None where it can't be told.
         problem: why the state is unknown.
+        uptime: seconds since it was started.
+        days_until_full: if the disk goes on filling up like this; None where that can't be told.
+        jobs: what is scheduled.
     """
 
     name: str
@@ -55,6 +59,12 @@ class Status:
     started_at: str | None
     since: str
     problem: str | None = None
+    uptime: int | None = None
+    days_until_full: int | None = None
+    certificate_days: int | None = None
+    last_backup: Event | None = None
+    last_collection: Event | None = None
+    jobs: tuple[str, ...] = ()
 
 
 def look(paths: Paths) -> Status | None:
@@ -69,6 +79,7 @@ def look(paths: Paths) -> Status | None:
     except RegsetupError as error:
         problem = error.message
     running = bool(seen and seen.running)
+    now = datetime.now(UTC)
     facts = storage.look(wanted.storage.path) if isinstance(wanted.storage, Directory) else None
     return Status(
         name=state.name,
@@ -90,7 +101,38 @@ def look(paths: Paths) -> Status | None:
         started_at=seen.started_at if seen else None,
         since=state.since,
         problem=problem,
+        uptime=_seconds_since(seen.started_at, now) if seen else None,
+        certificate_days=_certificate_days(wanted, paths, now),
+        jobs=state.of(Kind.TIMER),
+        **_remembered_too(paths, facts, now),
     )
+
+
+def _seconds_since(moment: str | None, now: datetime) -> int | None:
+    """Return how long ago it was; Docker writes nanoseconds, of which Python reads six digits."""
+    if moment is None:
+        return None
+    found = datetime.fromisoformat(moment[:19] + "+00:00")
+    return max(int((now - found).total_seconds()), 0)
+
+
+def _certificate_days(wanted: Deployment, paths: Paths, now: datetime) -> int | None:
+    """Return how many days the certificate is still good for; None without TLS, or where it is hidden."""
+    if wanted.tls is Tls.OFF:
+        return None
+    with contextlib.suppress(CertificatesHidden):
+        leaf = certificate_files(paths).find().leaf
+        return leaf.days_left(now) if leaf else None
+    return None
+
+
+def _remembered_too(paths: Paths, facts: storage.Facts | None, now: datetime) -> dict[str, Any]:
+    """Take a sample of the disk, and return what the history says."""
+    if facts is not None and facts.size is not None and facts.exists:
+        history.note_sample(paths, facts.size, facts.free, now)
+    known = history.read(paths)
+    full = history.days_until_full(known, facts.free, now) if facts else None
+    return {"days_until_full": full, "last_backup": known.backup, "last_collection": known.collection}
 
 
 def look_at_all(home: Path) -> tuple[Status, ...]:

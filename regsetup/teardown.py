@@ -19,6 +19,7 @@ from regsetup.backup.swap import discard
 from regsetup.certify import certificate_files
 from regsetup.deployment import Listen
 from regsetup.errors import RegsetupError
+from regsetup.schedule import remove_all
 from regsetup.state import Kind
 from regsetup.status import remembered
 from regsetup.trust_here import TrustFile, clients, forget, no_restart
@@ -126,11 +127,12 @@ def remove(removal: Removal, paths: Paths) -> list[str]:
     """
     if removal.state is None or removal.choice is None:
         return []
+    remove_all(paths, removal.state)
     notes = [note for side in (removal.choice, removal.other) if side for note in _remove(side.runtime)]
     notes += _untell(removal, paths)
     for path in (paths.config, paths.log):
         path.unlink(missing_ok=True)
-    states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST))
+    states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST, Kind.TIMER))
     return notes
 
 

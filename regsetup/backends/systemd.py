@@ -70,7 +70,7 @@ class Scope:
 
     def unlinger(self, note: Path) -> None:
         """Take ``linger`` back with the last service of ours."""
-        if self.user and note.exists() and not list(self.path.parent.glob("regsetup-*.service")):
+        if self.user and note.exists() and not list(self.path.parent.glob("regsetup[-.]*.service")):
             run(["loginctl", "disable-linger", _me()])
             note.unlink()
 

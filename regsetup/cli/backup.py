@@ -237,6 +237,8 @@ def restore(
     from regsetup.load import find_home
     from regsetup.settings import FIELDS
 
+    if name is not None:
+        options.find_paths(name)  # says so if it is no name
     path = _chosen(where, identity, name)
     if dry_run:
         with _bar("verifying") as told:

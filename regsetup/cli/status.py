@@ -80,15 +80,28 @@ def _table(seen: Status) -> Any:
         "registry": seen.name,
         "state": _state(seen),
         "address": seen.url,
+        "certificate": None if seen.certificate_days is None else f"good for {seen.certificate_days} days",
         "runs as": seen.id and f"{seen.kind} {seen.id}" + (f" from {seen.image}" if seen.image else ""),
-        "since": seen.started_at,
+        "since": seen.started_at and f"{seen.started_at}, up for {_span(seen.uptime or 0)}",
         "users": ", ".join(seen.users) if seen.auth else "everybody may push and pull",
         "images": f"{seen.storage}{size}{free}",
+        "disk": None if seen.days_until_full is None else f"full in {seen.days_until_full} days at this rate",
+        "backup": seen.last_backup and f"{seen.last_backup.at[:19]}Z, {seen.last_backup.where}",
+        "collection": seen.last_collection and f"{seen.last_collection.at[:19]}Z",
+        "scheduled": ", ".join(seen.jobs),
     }
     for label, text in rows.items():
         if text:
             table.add_row(label, text)
     return table
+
+
+def _span(seconds: int) -> str:
+    """Return "3 days", "5 h" or "12 min": the largest unit that says it."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _state(seen: Status) -> str:

@@ -41,6 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "reclaim",
             "remote",
             "safeguard",
+            "schedule",
             "smoke",
             "status",
             "steps",
