@@ -11,9 +11,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import IO
 
 
 class ProgramMissing(RegsetupError):
@@ -46,9 +44,6 @@ class ProgramTimeout(RegsetupError):
             f"{args[0]} did not end within {timeout:g} s and was killed",
             fix=f"run it by hand to see what it waits for: {shlex.join(args)}",
         )
-
-
-_WORDS = 4096  # bytes of what a program said before it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +126,13 @@ class Dialed:
     """A program that speaks on ``sock``, its standard input and output; it ends when that is closed."""
 
     sock: socket.socket
-    _process: subprocess.Popen[bytes]
-    _said: IO[bytes]
+    _end: threading.Thread
+    _said: list[bytes]
 
     def last_words(self, timeout: float) -> str | None:
         """Return what it said on standard error if it has ended, or ends within ``timeout`` seconds."""
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
-        self._said.seek(0)
-        return self._said.read(_WORDS).decode(errors="replace").strip()
+        self._end.join(timeout)
+        return None if self._end.is_alive() else b"".join(self._said).decode(errors="replace").strip()
 
 
 def dial(args: Sequence[str]) -> Dialed:
@@ -151,16 +142,18 @@ def dial(args: Sequence[str]) -> Dialed:
         ProgramMissing: not on PATH, or not executable.
     """
     ours, theirs = socket.socketpair()
-    said = tempfile.TemporaryFile()  # noqa: SIM115  a file: nobody reads a pipe meanwhile; closed with us
-    with closing(theirs):
+    with theirs:
         try:
-            process = _start(args, theirs.fileno(), said.fileno(), theirs.fileno(), None)
+            process = _start(args, theirs.fileno(), subprocess.PIPE, theirs.fileno(), None)
         except ProgramMissing:
             ours.close()
-            said.close()
             raise
-    threading.Thread(target=process.wait, name=f"reap {process.pid}", daemon=True).start()
-    return Dialed(ours, process, said)
+    said: list[bytes] = []
+    end = threading.Thread(
+        target=lambda: said.append(process.communicate()[1]), name=f"reap {process.pid}", daemon=True
+    )
+    end.start()
+    return Dialed(ours, end, said)
 
 
 def _start(

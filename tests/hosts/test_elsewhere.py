@@ -123,6 +123,14 @@ def test_the_exported_script_lets_that_engine_use_the_registrys_name(
     far("sh", "-s", "--", "--remove", stdin=script).ok()
 
 
+def test_a_backup_is_made_here_and_restored_over_there(person: Regsetup, address: str) -> None:
+    file = str(person.place / "backup.tar.zst")
+    assert person.json("backup", file)["ok"]
+    assert person.json("restore", file, "-y", timeout=300)["ok"]
+    assert person.json("tags", "team/hello")["data"]["tags"]
+    assert status(person, address, "alice", PASSWORD) == "200"
+
+
 def test_an_engine_that_is_gone_over_there_is_said_and_it_comes_back(
     far: Host, person: Regsetup, address: str
 ) -> None:

@@ -27,8 +27,8 @@ from regsetup.deployment import (
     Trust,
     Volume,
 )
-from regsetup.given import BadSetting
-from regsetup.load import Contradiction, Loaded, find_home, load
+from regsetup.given import BadSetting, Given
+from regsetup.load import Contradiction, Loaded, OnlyThere, find_home, load
 from regsetup.settings import FIELDS
 from regsetup.settings_file import BadFile
 
@@ -51,8 +51,9 @@ class Place:
         flags: Mapping[str, object] | None = None,
         environ: Mapping[str, str] | None = None,
         file: Path | None = None,
+        defaults: Mapping[str, Given] | None = None,
     ) -> Loaded:
-        return load(flags or {}, environ or {}, file, self.home, cwd=self.cwd)
+        return load(flags or {}, environ or {}, file, self.home, cwd=self.cwd, defaults=defaults)
 
     def wanted(self, **flags: object) -> Deployment:
         return self.load(flags).deployment
@@ -446,3 +447,24 @@ def test_home_of_an_ordinary_user_follows_xdg(monkeypatch: pytest.MonkeyPatch, t
 def test_a_home_of_a_user_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadSetting, match="REGSETUP_HOME"):
         find_home({"REGSETUP_HOME": "~nobody-of-that-name/r"})
+
+
+def test_a_registry_on_another_machine_is_beyond_loopback_with_its_images_in_a_volume(place: Place) -> None:
+    found = place.load({"machine": "build1"}).deployment
+    assert (found.bind, found.hosts, str(found.local)) == ("0.0.0.0", ("build1",), "build1:5000")
+    assert (found.tls, found.auth) == (Tls.SELF_SIGNED, True)
+    assert str(found.storage) == "volume:registry.regsetup-data"
+
+
+def test_what_is_said_elsewhere_wins_over_the_engines_machine(place: Place) -> None:
+    default = {"machine": Given(("build1",), "the engine", place.cwd)}
+    assert place.load({}, defaults=default).deployment.machine == "build1"
+    assert place.load({"machine": "build2"}, defaults=default).deployment.machine == "build2"
+    assert place.load({}, defaults=default).origins["machine"] == "the engine"
+
+
+@pytest.mark.parametrize("more", [{"data": "images"}, {"bind": "127.0.0.1"}, {"bind": "::1"}])
+def test_what_would_be_out_of_reach_on_another_machine_is_refused(place: Place, more: dict[str, str]) -> None:
+    with pytest.raises(OnlyThere):
+        place.load({"machine": "build1", **more})
+    place.load(more)
