@@ -107,7 +107,7 @@ class _Reader:
     def _next(self) -> tarfile.TarInfo | None:
         try:
             return self._tar.next()
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # numbers in extended headers
             raise BundleDamaged(self._path, f"it is cut off after {self._last} ({error})") from error
 
     def _require(self, name: str) -> tarfile.TarInfo:

@@ -59,6 +59,16 @@ class Target:
         here = "{}.{}".format(*sys.version_info[:2])
         return WheelsInside(self.python or here, machine or platform.machine())
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return it as pip's options; it takes others' wheels only where it may build none."""
+        words = ["--only-binary=:all:"]
+        for tag in self.platforms:
+            words += ["--platform", tag]
+        if self.python:
+            words += ["--python-version", self.python, "--implementation", "cp"]
+        return tuple(words)
+
 
 def collect(into: Path, target: Target) -> tuple[Path, ...]:
     """Put all wheels, and pip's own, into the empty directory ``into``.
@@ -70,11 +80,7 @@ def collect(into: Path, target: Target) -> tuple[Path, ...]:
     own = _own_wheel(into)
     constraints = into.parent / "constraints.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in _installed().items()))
-    words = ["--only-binary=:all:", "--dest", str(into), "--constraint", str(constraints)]
-    for tag in target.platforms:
-        words += ["--platform", tag]
-    if target.python:
-        words += ["--python-version", target.python, "--implementation", "cp"]
+    words = ["--dest", str(into), "--constraint", str(constraints), *target.options]
     _pip("download", *words, str(own), "pip")
     return tuple(sorted(into.glob("*.whl")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup import __version__
@@ -12,12 +13,11 @@ from regsetup.bundle.format import ABOUT, IMAGE, INSTALLER, KIND, SUMS, WHEELS, 
 from regsetup.bundle.use import scratch
 from regsetup.bundle.wheels import collect
 from regsetup.errors import RegsetupError, UsageError
-from regsetup.host.files import write_atomic
+from regsetup.host.files import CannotWrite, write_atomic
 from regsetup.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from regsetup.bundle.format import ImageInside, WheelsInside
     from regsetup.bundle.wheels import Target
@@ -116,7 +116,10 @@ def _gathered(
 ) -> Iterator[Part]:
     if target is not None:
         tell("fetching wheels")
-        wheels = collect(directory / "wheels", target)
+        try:
+            wheels = collect(directory / "wheels", target)
+        except OSError as error:
+            raise CannotWrite(Path(error.filename or directory), error) from error
         yield Part(INSTALLER, _installer(target.inside).encode(), 0o755)
         for wheel in wheels:
             yield Part(f"{WHEELS}{wheel.name}", wheel)

@@ -59,6 +59,8 @@ def test_it_is_a_service_of_systemd(host: Host) -> None:
     units = host("systemctl", "list-units", "--plain", "--no-legend", "regsetup*").ok().out.split()
     assert "active" in units
     assert host.regsetup("status")["data"]["backend"] == "embedded"
+    installed = host("cat", "/etc/systemd/system/regsetup-registry.service").ok().out
+    assert host("regsetup", "render", "systemd").ok().out == installed, "what is rendered is what up did"
 
 
 def test_a_second_up_changes_nothing(host: Host) -> None:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regsetup.backends.engine import EngineError
 from regsetup.bundle.format import (
     ABOUT,
     IMAGE,
@@ -36,7 +37,7 @@ from regsetup.bundle.format import (
 )
 from regsetup.bundle.reading import BundleUnreadable, read
 from regsetup.bundle.wheels import Target, packed
-from regsetup.bundle.writing import BundleExists, Image, NothingToBundle, create
+from regsetup.bundle.writing import BundleExists, Image, NothingToBundle, _gathered, create
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite
 from regsetup.templating import render
@@ -121,6 +122,35 @@ def test_a_file_that_is_there_is_replaced_only_if_told(good: bytes, tmp_path: Pa
     assert made(tmp_path / "b.tar", force=True) == good
     with pytest.raises(NothingToBundle):
         create(tmp_path / "c.tar", None, None, silent, force=False)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError("gone")])
+def test_one_that_is_interrupted_leaves_no_file(
+    tmp_path: Path, error: type[BaseException] | BaseException
+) -> None:
+    def interrupted(path: Path) -> Path:
+        path.write_bytes(b"half")
+        raise error
+
+    (tmp_path / "b.tar").write_text("the one before")
+    with pytest.raises((KeyboardInterrupt, EngineError)):
+        create(tmp_path / "b.tar", Image(INSIDE, interrupted), None, silent, force=True)
+    assert (tmp_path / "b.tar").read_text() == "the one before"
+    assert [one.name for one in tmp_path.iterdir()] == ["b.tar"]
+
+
+def test_a_directory_that_takes_no_scratch_is_told(
+    good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(CannotWrite, match="gone"):
+        made(tmp_path / "b.tar")
+
+
+def test_without_room_for_wheels_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "wheels").write_text("in the way")
+    with pytest.raises(CannotWrite, match="wheels can't be written"):
+        list(_gathered(tmp_path, None, Target(), silent))
 
 
 def test_a_full_disk_leaves_no_bundle(tmp_path: Path) -> None:
@@ -219,6 +249,13 @@ def test_what_no_bundle_has_is_refused(tmp_path: Path, name: str, entry: bytes) 
     assert name.rpartition("/")[2] in error.message
 
 
+def test_a_long_name_without_its_file_is_damage(tmp_path: Path) -> None:
+    named = tarfile.TarInfo(f"{KIND}/{'x' * 150}").tobuf(tarfile.GNU_FORMAT)
+    content = a_bundle({}, x=NONE).rstrip(b"\0")
+    content += bytes(-len(content) % 512) + named[:-512]
+    assert "it is cut off after regsetup-bundle/SHA256SUMS" in refusal(content, tmp_path).message
+
+
 def test_a_file_that_comes_twice_is_refused(tmp_path: Path) -> None:
     one = hashlib.sha256(b"1").hexdigest()
     two = a_bundle({f"{KIND}/x": b"1"}, x=one)
@@ -290,7 +327,13 @@ def test_only_lines_of_sha256sum_are_checksums(text: str) -> None:
 def test_a_target_tells_python_and_machine() -> None:
     here = "{}.{}".format(*sys.version_info[:2])
     assert Target().inside == WheelsInside(here, platform.machine())
-    assert Target(("manylinux2014_aarch64",), "3.12").inside == WheelsInside("3.12", "aarch64")
+    assert Target().options == ("--only-binary=:all:",)
+    other = Target(("manylinux2014_aarch64", "manylinux_2_34_aarch64"), "3.12")
+    assert other.inside == WheelsInside("3.12", "aarch64")
+    assert " ".join(other.options) == (
+        "--only-binary=:all: --platform manylinux2014_aarch64 --platform manylinux_2_34_aarch64 "
+        "--python-version 3.12 --implementation cp"
+    )
 
 
 def test_a_wheel_is_made_again_of_what_pip_installed(tmp_path: Path) -> None:
