@@ -26,9 +26,7 @@ from regsetup.credentials.auth_file import is_hub
 from regsetup.deployment import Listen, Paths
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.host.files import CannotWrite
-from regsetup.load import load
 from regsetup.probe import TIMEOUT, endpoint
-from regsetup.prove import entered_as_owner
 from regsetup.reference import is_registry
 from regsetup.trust.known import authorities, is_insecure
 from regsetup.users import UsersUnreadable
@@ -189,6 +187,8 @@ def entered(
         return
     with contextlib.ExitStack() as stack:
         if place.local:
+            from regsetup.prove import entered_as_owner
+
             with contextlib.suppress(CannotWrite, UsersUnreadable):
                 known = stack.enter_context(entered_as_owner(place.local.wanted, place.local.paths))
                 ask = None
@@ -223,6 +223,8 @@ def _local(wish: Wish, home: Path, address: str | None) -> Local | None:
 def _remembered(paths: Paths) -> Local | None:
     if not paths.state.exists():
         return None
+    from regsetup.load import load
+
     return Local(load({"name": paths.name}, {}, None, paths.home, cwd=paths.root).deployment, paths)
 
 
