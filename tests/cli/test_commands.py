@@ -52,7 +52,7 @@ BEFORE_THE_NAME = {
     ("blob",): "no-digest",
     ("migrate",): "bad-command-line",
     ("push",): "cannot-read",
-    ("restore",): "backup-unreadable",
+    ("rm",): "nothing-named",
 }
 NEEDS_REGISTRY = ("passwd", "adduser", "rmuser", "users", "status", "logs", "check")
 

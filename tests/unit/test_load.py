@@ -408,6 +408,7 @@ ONE_OF_EACH = {
     "env": "A=1",
     "mirror_of": "https://up.lan",
     "machine": "build1.lan",
+    "bundle": "b.tar",
 }
 
 
