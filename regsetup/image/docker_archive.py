@@ -1,7 +1,7 @@
 """Archives of ``docker save`` and its kin: ``manifest.json``, configurations, and layers that are plain tars.
 
 Docker, "Image Specification v1.2", "Combined Image JSON + Filesystem Changeset Format"; written by docker,
-podman, buildah, skopeo and crane. Its images have no manifest: one is made, as ``docker push`` does.
+podman, buildah, skopeo and crane. Its images have no manifest: one is made, of OCI's types.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsetup.image.document import DOCKER_CONFIG, DOCKER_MANIFEST, MAX_DOCUMENT, Part, json_object
+from regsetup.image.document import MAX_DOCUMENT, OCI_CONFIG, OCI_MANIFEST, Part, json_object
 from regsetup.image.files import DamagedImage, NoImage, read_small
 from regsetup.reference import BadReference, Digest
 
@@ -44,13 +44,13 @@ class ArchiveImage:
     @property
     def config_part(self) -> Part:
         """The configuration's descriptor."""
-        return Part(Digest.of(self.config), len(self.config), DOCKER_CONFIG)
+        return Part(Digest.of(self.config), len(self.config), OCI_CONFIG)
 
     def manifest(self, layers: Sequence[Part]) -> bytes:
-        """Return the schema 2 manifest of this image with these layers."""
+        """Return a manifest of this image with these layers: OCI's, which all clients of today read."""
         document = {
             "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST,
+            "mediaType": OCI_MANIFEST,
             "config": self.config_part.as_json(),
             "layers": [layer.as_json() for layer in layers],
         }

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from regsetup.host.files import CannotWrite
 from regsetup.image.docker_archive import is_plain
-from regsetup.image.document import DOCKER_LAYER, DOCKER_LAYER_GZIP, Part
+from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, Part
 from regsetup.image.files import DamagedImage
 from regsetup.image.layout import CHUNK, digest_of
 from regsetup.reference import Digest
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LEVEL = 1  # of gzip: the fastest; a registry in the house is nearer than a smaller layer is worth
 _GZIP = 31  # zlib.h, windowBits: the largest window, with a gzip header that has no time in it
+_SAMPLE = 16 << 10  # bytes, of each piece
+_DENSE = 0.97  # of its length: what a sample that no compression makes smaller has at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def packed(
         if plain and digest != layer.diff_id:
             raise DamagedImage(files.label, f"{layer.name} is not the layer {layer.diff_id}")
         told(layer.size)
-        yield Packed(Part(digest, layer.size, DOCKER_LAYER if plain else DOCKER_LAYER_GZIP), content)
+        yield Packed(Part(digest, layer.size, OCI_LAYER if plain else OCI_LAYER_GZIP), content)
 
 
 def _compress(
@@ -69,21 +71,32 @@ def _compress(
 ) -> Part:
     """Fill a nameless file: the digest must be known before a registry is asked whether it has the layer."""
     plain, zipped = hashlib.new(layer.diff_id.algorithm), hashlib.sha256()
-    packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
     size = 0
     try:
-        while piece := content.read(CHUNK):
+        for piece in iter(lambda: content.read(CHUNK), b""):
             plain.update(piece)
-            made = packer.compress(piece)
+            made = _member(piece)
             zipped.update(made)
             size += file.write(made)
             told(len(piece))
-        made = packer.flush()
-        zipped.update(made)
-        size += file.write(made)
+        if not size:
+            made = _member(b"")
+            zipped.update(made)
+            size = file.write(made)
         file.flush()
     except OSError as error:
         raise CannotWrite(Path(tempfile.gettempdir()), error) from error
     if plain.hexdigest() != layer.diff_id.hex:
         raise DamagedImage(label, f"{layer.name} is not the layer {layer.diff_id}")
-    return Part(Digest("sha256", zipped.hexdigest()), size, DOCKER_LAYER_GZIP)
+    return Part(Digest("sha256", zipped.hexdigest()), size, OCI_LAYER_GZIP)
+
+
+def _member(piece: bytes) -> bytes:
+    """Return a whole gzip stream: several of them, one after the other, are one file (RFC 1952, 2.2).
+
+    What does not get smaller is stored as it is: trying takes ten times as long as not trying.
+    """
+    middle = len(piece) // 2
+    sample = piece[middle : middle + _SAMPLE]
+    dense = len(zlib.compress(sample, LEVEL)) > len(sample) * _DENSE
+    return zlib.compress(piece, 0 if dense else LEVEL, wbits=_GZIP)

@@ -12,7 +12,7 @@ import io
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from regsetup.client import UnexpectedAnswer
-from regsetup.image.document import DOCKER_MANIFEST, Part, parse
+from regsetup.image.document import OCI_MANIFEST, Part, parse
 from regsetup.image.layout import blob_name, open_part, verify
 from regsetup.image.packing import packed
 from regsetup.image.tree import Stored, Tree
@@ -161,8 +161,8 @@ def push_archive(
     watch.began(config.digest, config.size)
     goal.take(config, io.BytesIO(image.config), watch)
     content = image.manifest([parts[layer.diff_id] for layer in image.layers])
-    part = Part(Digest.of(content), len(content), DOCKER_MANIFEST)
-    made = Stored(part, content, parse(content, DOCKER_MANIFEST, files.label))
+    part = Part(Digest.of(content), len(content), OCI_MANIFEST)
+    made = Stored(part, content, parse(content, OCI_MANIFEST, files.label))
     return part.digest, goal.put((made,), reference)
 
 

@@ -13,7 +13,6 @@ from regsetup.image import layout
 from regsetup.image.archive_writer import ArchiveWriter
 from regsetup.image.document import (
     DOCKER_CONFIG,
-    DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_INDEX,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from regsetup.image.tree import Tree
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 EMPTY = "application/vnd.oci.empty.v1+json"
 
 
