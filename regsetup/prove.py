@@ -12,6 +12,7 @@ import secrets
 import socket
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regsetup import users
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from regsetup.backends.engine import Engine
     from regsetup.client import Endpoint
     from regsetup.deployment import Deployment, Paths
+    from regsetup.reference import Reference
 
 PROOF_USER = "regsetup-check"
 OWNER_USER = "regsetup-owner"
@@ -60,9 +62,59 @@ def prove_here(
             progress=told,
             cleanup=(lambda repository, digests: forget(data, repository, digests)) if data else None,
         )
-        through = _through_engine(wanted, paths, choice, where, data)
-        told(through)
-    return (*checks, through)
+        return (*checks, *_through_clients(wanted, paths, choice, where, told))
+
+
+def prove_clients(
+    wanted: Deployment, paths: Paths, choice: Choice, told: Callable[[Check], None]
+) -> tuple[Check, ...]:
+    """Push and pull by the engine, and by what else of this machine was told of the registry."""
+    with entered(wanted, paths) as where:
+        return _through_clients(wanted, paths, choice, where, told)
+
+
+def _through_clients(
+    wanted: Deployment, paths: Paths, choice: Choice, where: Endpoint, told: Callable[[Check], None]
+) -> tuple[Check, ...]:
+    data = _local_data(wanted, choice)
+    through = []
+    for run in (
+        lambda: _through_engine(wanted, paths, choice, where, data),
+        *_programs(wanted, paths, where, data),
+    ):
+        through.append(run())
+        told(through[-1])
+    return tuple(through)
+
+
+def _programs(
+    wanted: Deployment, paths: Paths, where: Endpoint, data: Path | None
+) -> Iterator[Callable[[], Check]]:
+    """Yield the proof of each program that is installed here and was told of the registry."""
+    from regsetup.trust import proof_programs as proof
+
+    files = {e.client: e.path for e in TrustFile(paths.home).entries() if e.address == wanted.address}
+    if wanted.mirror_of or wanted.machine or not wanted.hosts or not _resolves(wanted.hosts[0]):
+        return
+    ways: dict[str, Callable[[str], Reference]] = {}
+    if "podman" in files and proof.has_podman():
+        ways["podman"] = partial(_by_podman, wanted.address, where)
+    if "containerd" in files and proof.has_ctr():
+        ways["containerd"] = partial(_by_ctr, wanted.address, where, files["containerd"].parent.parent)
+    for name, way in ways.items():
+        yield partial(timed, name, partial(_pushed_and_taken_back, way, where, data))
+
+
+def _by_podman(address: str, where: Endpoint, repository: str) -> Reference:
+    from regsetup.trust.proof_programs import prove_podman
+
+    return prove_podman(address, where.credentials, repository=repository)
+
+
+def _by_ctr(address: str, where: Endpoint, certs_d: Path, repository: str) -> Reference:
+    from regsetup.trust.proof_programs import prove_ctr
+
+    return prove_ctr(address, where.credentials, repository=repository, certs_d=certs_d)
 
 
 @contextlib.contextmanager
@@ -137,7 +189,8 @@ def _through_engine(
         address = _engine_address(wanted, paths, engine)
         if address is None:
             return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
-        return timed(name, lambda: _push_and_pull(engine, address, where, data))
+        way = partial(_by_engine, engine, address, where)
+        return timed(name, partial(_pushed_and_taken_back, way, where, data))
     finally:
         if choice.engine is None:
             engine.client.close()
@@ -163,12 +216,16 @@ def _resolves(host: str) -> bool:
         return False
 
 
-def _push_and_pull(engine: Engine, address: str, where: Endpoint, data: Path | None) -> str:
+def _by_engine(engine: Engine, address: str, where: Endpoint, repository: str) -> Reference:
     from regsetup.trust.proof import prove_engine
 
+    return prove_engine(engine.client, address, where.credentials, repository=repository)
+
+
+def _pushed_and_taken_back(way: Callable[[str], Reference], where: Endpoint, data: Path | None) -> str:
     repository = f"{PREFIX}/{secrets.token_hex(8)}"
     try:
-        pushed = prove_engine(engine.client, address, where.credentials, repository=repository)
+        pushed = way(repository)
     finally:
         _take_back(where, repository, data)
     return f"pushed and pulled {pushed}"

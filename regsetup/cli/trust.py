@@ -107,6 +107,7 @@ def install(
     daemon: Daemon = "auto",
     daemon_json: DaemonJson = None,
     certs_d: CertsD = None,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Do not prove that it works.")] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> render.Outcome:
@@ -114,6 +115,8 @@ def install(
 
     Of a cache of Docker Hub the engine is told, too, that it is a mirror.
     Every file is noted before it is changed, so that remove gives it back as it was.
+    Of a registry of this machine, docker, podman and ctr then push and pull to prove
+    it. Exits with 3 if one can't.
     """
     from regsetup.trust import install as work
     from regsetup.trust_here import TrustFile
@@ -124,7 +127,30 @@ def install(
         chosen = _clients(paths, clients, daemon, daemon_json, certs_d)
         ledger = TrustFile(paths.home)
         done = [(each, work.install(one, each, ledger)) for one, each in _pairs(chosen, told)]
-    return _done([(each.address, one) for each, one in done], "wrote")
+    outcome = _done([(each.address, one) for each, one in done], "wrote")
+    return outcome if host or no_check else _proven(outcome, paths)
+
+
+def _proven(outcome: render.Outcome, paths: Paths) -> render.Outcome:
+    """Let the clients push and pull, if the registry runs."""
+    from regsetup.backends.choice import reopen
+    from regsetup.cli.check import failed, table, tell
+    from regsetup.probe import answers, endpoint
+    from regsetup.prove import prove_clients
+    from regsetup.state import read
+
+    state, wanted = read(paths.state), _wanted(paths)
+    if state is None or not answers(endpoint(wanted, paths)):
+        return replace(outcome, lines=(*outcome.lines, "not proven: the registry does not answer"))
+    checks = prove_clients(wanted, paths, reopen(paths, state), tell)
+    errors = failed(checks)
+    return replace(
+        outcome,
+        data={**outcome.data, "checks": [one.as_dict() for one in checks]},
+        lines=(*outcome.lines, table(checks)),
+        code=3 if errors else 0,
+        errors=errors,
+    )
 
 
 def remove(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsetup.auth.certificates import Names
+from regsetup.auth.x509 import new_ca
 from regsetup.host.docker_info import is_insecure, is_listed, mirrors
 from regsetup.host.names import machine_names
 from tests.bed.run import free_port
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-CLIENT_FILES = (Path("/etc/docker/certs.d"), Path("/etc/containers"))
+CLIENT_FILES = (Path("/etc/docker/certs.d"), Path("/etc/containers"), Path("/etc/containerd"))
 
 
 @pytest.fixture
@@ -75,6 +78,36 @@ def test_tls_is_on_and_the_engine_gets_the_ca(here: Regsetup, address: str) -> N
     gone = here.json("teardown", "--name", "t1")
     assert gone["ok"]
     assert not ca.parent.exists()
+
+
+def test_podman_and_ctr_prove_what_they_were_told_and_say_why_when_they_refuse(
+    here: Regsetup, address: str, private_engine: PrivateEngine
+) -> None:
+    here.env["CONTAINERD_ADDRESS"] = f"{private_engine.home}/x/containerd/containerd.sock"
+    port = free_port()
+    up = here.json("up", "--name", "t1", "--port", str(port), "--bind", "0.0.0.0", "--host", address)
+    assert outcomes(up) >= {("engine", "ok"), ("podman", "ok")}, up["data"]["checks"]
+    told = here.json("trust", "install", "--name", "t1", "--for", "containerd")
+    assert outcomes(told) == {("engine", "ok"), ("podman", "ok"), ("containerd", "ok")}, told["data"]
+    assert here.json("status", "--name", "t1")["data"]["repositories"] == 0, "the proof leaves nothing"
+    places = [Path(top, "certs.d", f"{address}:{port}", "ca.crt") for top in CLIENT_FILES[1:]]
+    ours, other = places[0].read_bytes(), new_ca("other", Names.of([address]), datetime.now(UTC))
+    for place in places:
+        place.write_bytes(other.certificate)
+    check = here.json("check", "--name", "t1")
+    assert outcomes(check) >= {("engine", "ok"), ("podman", "failed"), ("containerd", "failed")}
+    assert [one["code"] for one in check["errors"]] == ["engine-unknown-ca"] * 2
+    for place in places:
+        place.write_bytes(ours)
+    plain = ["up", "--name", "t1", "--insecure", "--no-check"]
+    assert here.json(*plain)["ok"]
+    told = here.json("trust", "install", "--name", "t1", "--for", "containerd")
+    assert outcomes(told) == {("engine", "ok"), ("podman", "ok"), ("containerd", "ok")}, told["data"]
+    assert here.json("trust", "install", "--name", "t1", "--no-check")["data"].get("checks") is None
+
+
+def outcomes(envelope: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(one["name"], one["outcome"]) for one in envelope["data"]["checks"]}
 
 
 def test_without_the_ca_the_engine_refuses(here: Regsetup, address: str) -> None:
