@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from regsetup.deployment import Backend, Daemon, Directory, Listen, RestartPolicy, Storage, Trust, Volume
+from regsetup.errors import UsageError
 from regsetup.reference import BadReference, Reference
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ E = TypeVar("E", bound="StrEnum")
 
 class BadValue(ValueError):
     """The text does not say what this setting needs; the message says what it needs."""
+
+
+class NoAcme(UsageError):
+    """``--tls acme``: neither registry can be relied on to get certificates by itself."""
+
+    code = "no-acme"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "regsetup gets no certificate from Let's Encrypt by itself",
+            cause="the bundled registry has no ACME client, and registry:2's works on port 443 of a public "
+            "name only, and tells nobody when it fails",
+            fix="certbot certonly -d NAME --deploy-hook 'regsetup cert renew', then regsetup up --host NAME "
+            "--cert /etc/letsencrypt/live/NAME/fullchain.pem --key /etc/letsencrypt/live/NAME/privkey.pem",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,12 @@ def path(text: str, base: Path) -> Path:
     return Path(os.path.realpath(start))  # Path.resolve raises at a loop of links, by Python's version
 
 
+def link(text: str, base: Path) -> Path:
+    """Read a path and keep its links: what certbot renews is another file behind the same link."""
+    path(text, base)
+    return Path(os.path.abspath(Path(base, Path(text).expanduser())))  # noqa: PTH100  resolve() follows links
+
+
 def image(text: str, _base: Path) -> str:
     """Read an image reference, such as ``registry:2``."""
     try:
@@ -214,7 +236,7 @@ def choice(kind: type[E]) -> Callable[[str, Path], E]:
 def tls(text: str, _base: Path) -> str:
     """Read where the certificate comes from; ``auto`` is decided when the rest is known."""
     if text == "acme":
-        raise BadValue("auto, off or self-signed; for Let's Encrypt give its files with --cert and --key")
+        raise NoAcme
     if text not in ("auto", "off", "self-signed"):
         raise BadValue("one of auto, off, self-signed")
     return text
@@ -237,8 +259,8 @@ FIELDS = {
         Field("auth", boolean),
         Field("realm", realm),
         Field("tls", tls),
-        Field("cert", path),
-        Field("key", path),
+        Field("cert", link),
+        Field("key", link),
         Field("insecure", boolean),
         Field("trust", choice(Trust)),
         Field("daemon", choice(Daemon)),

@@ -35,7 +35,7 @@ class OwnCertificate(UsageError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the certificate of {name} is your own",
+            f"the certificate of {name} is your own, and its files are those in use",
             fix=f"regsetup up --name {name} --cert FILE --key FILE, with the new pair",
         )
 
@@ -72,6 +72,8 @@ def renew(
 ) -> render.Outcome:
     """Make a new certificate from the same CA; clients notice nothing.
 
+    A certificate of your own is read again from the files given to up.
+
     The old one comes back if the registry does not answer with the new one.
     """
     from regsetup import deploy
@@ -81,11 +83,12 @@ def renew(
     from regsetup.load import load
 
     paths, wanted = _find(name)
-    if wanted.tls is Tls.OWN:
-        raise OwnCertificate(name)
+    own = wanted.tls is Tls.OWN
     loaded = load({"name": name}, {}, None, paths.home, cwd=paths.root)
     with Steps() as reporter:
-        done = deploy.deploy(loaded, paths, lambda _users: {}, reporter, renew_certificate=True)
+        done = deploy.deploy(loaded, paths, lambda _users: {}, reporter, renew_certificate=not own)
+    if own and not done.changed:
+        raise OwnCertificate(name)
     return finished(done, loaded, check=True)
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsetup.auth.certificates import BACKDATE, LEAF_LIFETIME, RENEW_BEFORE, Names
+from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.certify import certificate_files
 from regsetup.deployment import Paths
 from tests.bed.run import free_port, wait_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.bed.cli import Regsetup
 
 pytestmark = pytest.mark.slow
@@ -61,3 +64,34 @@ def test_an_expired_certificate_fails_the_check_and_renewal_mends_it(secured: Re
     assert "warning: the certificate has ended" in secured("check").err
     assert secured.json("up", "--no-check")["changed"], "up renews by itself"
     assert secured.json("check")["ok"]
+
+
+def test_a_certificate_of_ones_own_is_read_again_when_somebody_renewed_it(
+    regsetup: Regsetup, tmp_path: Path
+) -> None:
+    """As certbot does: the same link, another file; its deploy hook is `regsetup cert renew`."""
+    ca = new_ca("ours", Names.of(["localhost"]), datetime.now(UTC))
+    files = {"cert": tmp_path / "fullchain.pem", "key": tmp_path / "privkey.pem"}
+
+    def obtain(number: int) -> None:
+        pair = new_leaf(ca, Names.of(["localhost"]), datetime.now(UTC))
+        for name, content in {"cert": pair.certificate, "key": pair.key.reveal().encode()}.items():
+            archived = tmp_path / f"{name}{number}.pem"
+            archived.touch(mode=0o600)
+            archived.write_bytes(content)
+            files[name].unlink(missing_ok=True)
+            files[name].symlink_to(archived)
+
+    (tmp_path / "ca.pem").write_bytes(ca.certificate)
+    regsetup.env["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")  # the CA that everybody knows
+    obtain(1)
+    port = ("--host", "localhost", "--port", str(free_port()), "--no-check")
+    own = ("--cert", str(files["cert"]), "--key", str(files["key"]))
+    regsetup("up", "--backend", "embedded", *port, *own).ok()
+    before = regsetup.json("cert", "status")["data"]["certificate"]["fingerprint"]
+    assert regsetup.json("cert", "renew")["errors"][0]["code"] == "own-certificate"
+    obtain(2)
+    pid = regsetup.json("status")["data"]["id"]
+    assert regsetup.json("cert", "renew")["ok"]
+    assert regsetup.json("cert", "status")["data"]["certificate"]["fingerprint"] != before
+    assert regsetup.json("status")["data"]["id"] == pid, "it was not restarted"

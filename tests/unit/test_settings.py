@@ -112,7 +112,6 @@ REFUSED = [
     ("auth", "maybe", "true or false"),
     ("backend", "podman", "auto, docker, embedded"),
     ("restart_policy", "never", "unless-stopped"),
-    ("tls", "acme", "--cert and --key"),
     ("tls", "on", "auto, off, self-signed"),
 ]
 
@@ -163,3 +162,16 @@ def test_a_setting_is_called_the_same_everywhere() -> None:
 def test_a_loop_of_links_is_a_path_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert settings.path("loop", tmp_path) == tmp_path / "loop"
+
+
+def test_acme_is_refused_with_the_way_to_do_it() -> None:
+    with pytest.raises(settings.NoAcme) as caught:
+        settings.tls("acme", Path())
+    assert "--deploy-hook 'regsetup cert renew'" in (caught.value.fix or "")
+
+
+def test_links_to_certificates_stay_links(tmp_path: Path) -> None:
+    (tmp_path / "live.pem").symlink_to(tmp_path / "archive1.pem")
+    assert settings.FIELDS["cert"].read("live.pem", tmp_path) == tmp_path / "live.pem"
+    with pytest.raises(settings.BadValue):
+        settings.link("", tmp_path)
