@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from regsetup import credentials
 from regsetup.client import (
     AnswerCut,
+    BadAuthority,
     BadEndpoint,
     Endpoint,
     NotARegistry,
@@ -237,7 +238,7 @@ def _scheme(address: str, ca: Path | None, also: tuple[Path, ...]) -> str:
     except (AnswerCut, NotARegistry, PlainHttp, UnexpectedAnswer):
         try:
             _ping(Endpoint(f"https://{address}", ca=ca, also=also))
-        except TlsUntrusted:
+        except (BadAuthority, TlsUntrusted):  # it speaks TLS; the request itself says what is wrong
             return "https"
         except RegistryError:
             return "http"
