@@ -43,7 +43,7 @@ def repositories(client: RegistryClient) -> Iterator[str]:
     except (Denied, NotFound, Unsupported) as error:
         raise NoCatalog(client.endpoint.address, error.cause) from error
     except Unauthorized as error:
-        if client.endpoint.credentials is None:
+        if client.ping().status == 401:  # nobody, or a wrong password
             raise
         raise NoCatalog(client.endpoint.address, error.cause) from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from regsetup.cli import options, render
+from regsetup.cli import completion, options, render
 from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,12 +47,17 @@ Ref = Annotated[
     typer.Argument(
         metavar="REF",
         help="An image: NAME, NAME:TAG or NAME@DIGEST, with HOST:PORT/ in front for another registry.",
+        autocompletion=completion.reference,
     ),
 ]
 
 Repository = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="A repository, with HOST:PORT/ in front for another registry."),
+    typer.Argument(
+        metavar="NAME",
+        help="A repository, with HOST:PORT/ in front for another registry.",
+        autocompletion=completion.repository,
+    ),
 ]
 Platform = Annotated[
     str | None,

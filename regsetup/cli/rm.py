@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regsetup.cli import completion, options, remote, render
 from regsetup.cli import gc as collecting
-from regsetup.cli import options, remote, render
 from regsetup.cli.gc import count
 from regsetup.errors import RegsetupError, UsageError
 
@@ -121,7 +121,11 @@ def rm(
     way: remote.Way,
     refs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF]...", help="NAME:TAG or NAME@DIGEST; with a rule NAME."),
+        typer.Argument(
+            metavar="[REF]...",
+            help="NAME:TAG or NAME@DIGEST; with a rule NAME.",
+            autocompletion=completion.reference,
+        ),
     ] = None,
     keep: Keep = None,
     older_than: OlderThan = None,

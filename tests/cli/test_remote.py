@@ -65,3 +65,31 @@ def test_who_is_nobody_is_asked_on_a_terminal(regsetup: Regsetup) -> None:
         terminal.expect("User for")
         terminal.send("")
         assert terminal.wait().code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("inspect te", ["team/app", "team/other"]),
+        ("tags x", []),
+        ("rm team/app:1", ["team/app:1.0", "team/app:1.1"]),
+        ("exists none:", []),
+        ("exists ../x:", []),
+        ("tags --name elsewhere t", []),
+    ],
+)
+def test_repositories_and_tags_of_this_machine_are_completed(
+    regsetup: Regsetup, words: str, shown: list[str]
+) -> None:
+    root = regsetup.home / "registry"
+    manifests = root / "data/docker/registry/v2/repositories/team"
+    for place in ("app/_manifests/tags/1.0", "app/_manifests/tags/1.1", "app/_layers", "other/_manifests"):
+        (manifests / place).mkdir(parents=True)
+    (root / "state.json").write_text("{}")
+    (root / "deployment.yaml").write_text("port: 5000\n")
+    asked = {
+        "_REGSETUP_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"regsetup {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    assert regsetup(env=asked).ok().out.split() == shown
