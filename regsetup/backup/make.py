@@ -234,17 +234,26 @@ def _into_directory(
             objects = Objects(repository.root, archive.digests, counter)
             objects.tidy()
             _write_small(archive, head, settings, picture, source)
-            sizes = source.sizes(picture.blobs) or {}
-            there = {one for one, size in sizes.items() if objects.has(blob_path(one), size)}
-            for blob in source.blobs(picture.blobs - there):
-                if not objects.has(blob.path, blob.size):
-                    objects.add(blob)
+            try:
+                _write_objects(objects, picture, source)
+            except BaseException:
+                objects.give_up()
+                raise
             read = {*archive.digests.objects, *archive.digests.damaged}
             archive.finish()
             size = out.tell()
         removed = repository.keep(head.name, keep) if keep else ()
     damaged = (*archive.digests.damaged, *_lost(picture, read))
     return Made(head, place, objects.written + size, objects.kept, len(read), damaged, removed)
+
+
+def _write_objects(objects: Objects, picture: Picture, source: Source) -> None:
+    sizes = source.sizes(picture.blobs) or {}
+    there = {one for one, size in sizes.items() if objects.has(blob_path(one), size)}
+    for blob in source.blobs(picture.blobs - there):
+        if not objects.has(blob.path, blob.size):
+            objects.add(blob)
+    objects.settle()
 
 
 def _free(repository: Repository, identity: str) -> str:

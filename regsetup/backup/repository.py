@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsetup.backup.format import (
@@ -41,6 +41,8 @@ _KIND = "regsetup-backups"
 _VERSION = 1
 _NOTE = "regsetup-backups.json"
 _SNAPSHOTS = "snapshots"
+_SMALL = 4 << 20  # bytes; a larger file is worth an fsync of its own
+_BATCH = 512  # small files that are named together
 _SUFFIX = ".tar.zst"
 
 
@@ -231,6 +233,7 @@ class Objects:
     told: Callable[[int], None]
     written: int = 0
     kept: int = 0
+    _small: list[tuple[Path, Path]] = field(default_factory=list)
 
     def has(self, path: str, size: int) -> bool:
         """Tell whether a blob is there; then it is in the list, too."""
@@ -264,18 +267,45 @@ class Objects:
                         _write_all(file.fileno(), piece)
                         size += len(piece)
                         self.told(len(piece))
-                    os.fsync(file.fileno())
+                    if size > _SMALL:
+                        os.fsync(file.fileno())
                 if hasher.hexdigest() != named.hex:
                     self.digests.damaged[blob.path] = f"{named.algorithm}:{hasher.hexdigest()}"
+                    temporary.unlink()
                     return
-                temporary.replace(place)
-            finally:
+            except BaseException:
                 temporary.unlink(missing_ok=True)
-            sync_directory(place.parent)
+                raise
+            self._small.append((temporary, place))
+            if size > _SMALL or len(self._small) >= _BATCH:
+                self.settle(sync=size <= _SMALL)
         except OSError as error:
             raise CannotWrite(place, error) from error
         self.digests.objects[blob.path] = Listed(str(named), size)
         self.written += size
+
+    def settle(self, *, sync: bool = True) -> None:
+        """Give what was written its names, once all of it is on disk.
+
+        Raises:
+            CannotWrite: the disk.
+        """
+        try:
+            if sync and self._small:
+                os.sync()  # one for hundreds of small files: an fsync of each takes ten times as long
+            waiting = self._small if sync else self._small[-1:]
+            for temporary, place in waiting:
+                temporary.replace(place)
+            for directory in {place.parent for _, place in waiting}:
+                sync_directory(directory)
+            del self._small[len(self._small) - len(waiting) :]
+        except OSError as error:
+            raise CannotWrite(self.root, error) from error
+
+    def give_up(self) -> None:
+        """Remove what has no name yet."""
+        for temporary, _ in self._small:
+            temporary.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Remove what killed programs left; the caller is the only one who writes."""

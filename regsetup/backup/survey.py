@@ -118,7 +118,10 @@ def take(source: Source) -> Picture:
                 picture.unreadable.append(path)
     manifests = {(_repository(path), digest) for path, digest in found[Part.REVISIONS].items()}
     whole = {path: digest for path, digest in found[Part.TAGS].items() if _whole(path, digest, manifests)}
-    kept = whole | found[Part.REVISIONS] | found[Part.LAYERS]
+    tags = {_tag(path) for path in whole if path.endswith("/current/link")}
+    # A tag whose `current` is just being made or removed has an index only, and is no tag yet or any more.
+    named = {path: digest for path, digest in whole.items() if _tag(path) in tags}
+    kept = named | found[Part.REVISIONS] | found[Part.LAYERS]
     picture.links = {f"{TREE}/repositories/{path}": str(digest) for path, digest in kept.items()}
     picture.blobs = frozenset(found[Part.REVISIONS].values()) | frozenset(found[Part.LAYERS].values())
     return picture
@@ -127,6 +130,10 @@ def take(source: Source) -> Picture:
 def _whole(path: str, digest: Digest, manifests: set[tuple[str, Digest]]) -> bool:
     """Tell whether a tag's manifest is still there: somebody may have deleted it since the tag was read."""
     return (_repository(path), digest) in manifests
+
+
+def _tag(path: str) -> str:
+    return path.removesuffix("/current/link").partition("/index/")[0]
 
 
 def _repository(path: str) -> str:

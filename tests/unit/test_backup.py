@@ -192,6 +192,13 @@ def test_a_delete_meanwhile_leaves_no_tag_that_leads_nowhere(kept: Kept, moment:
     assert scrub(kept.unpacked(made.path), lambda done, total: None).damaged == []
 
 
+def test_a_tag_that_is_just_being_made_is_no_tag(kept: Kept) -> None:
+    Path(Layout(kept.root).tag_link("other", "latest")).unlink()
+    made = kept.backup("b.tar.zst")
+    assert made.header.tags == 2
+    assert scrub(kept.unpacked(made.path), lambda done, total: None).damaged == []
+
+
 def test_a_link_that_is_being_written_is_read_again(kept: Kept, tmp_path: Path) -> None:
     link = Path(Layout(kept.root).tag_link("other", "latest"))
     content = link.read_bytes()
