@@ -66,6 +66,7 @@ def test_podman_runs_a_registry_from_up_to_teardown(
     before = deployed.everything()
     image = ("--image", registry_image, "--image-archive", str(registry_archive))
     deployed.up_with_alice(*image).ok()
+    assert deployed.json("gc")["data"]["eligible"] == [], "nobody has pushed yet"
     assert deployed.json("up")["changed"] is False
     checks = {one["name"]: one["outcome"] for one in deployed.json("check")["data"]["checks"]}
     assert checks.pop("engine") == "skipped"
