@@ -47,6 +47,8 @@ def _shell(facts: Facts) -> Iterator[Finding]:
             "DOCKER_HOST or the context says so, and up would set the registry up there",
             "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default",
         )
+    elif facts.wanted.machine:
+        return  # a registry elsewhere knows its engine, and this shell may well have another
     elif facts.backend == "docker" and facts.shell_engine not in (None, facts.engine_address):
         yield Finding(
             "engine-other",

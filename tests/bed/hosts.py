@@ -39,7 +39,7 @@ HOST = Recipe(
     """
     apt-get -q update
     install='apt-get -q -y install --no-install-recommends'
-    $install containerd podman skopeo busybox-static uidmap slirp4netns polkitd openssh-server
+    $install containerd podman skopeo busybox-static uidmap slirp4netns polkitd openssh-server rootlesskit
     systemctl -q disable docker.service docker.socket containerd.service
     systemctl -q disable ssh.service
     systemctl -q disable podman.socket podman-auto-update.timer podman-restart.service
