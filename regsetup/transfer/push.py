@@ -11,7 +11,7 @@ import functools
 import io
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from regsetup.client import UnexpectedAnswer
+from regsetup.client import AnswerCut, UnexpectedAnswer
 from regsetup.image.document import OCI_MANIFEST, Part, parse
 from regsetup.image.layout import blob_name, open_part, verify
 from regsetup.image.packing import packed
@@ -128,13 +128,17 @@ def push_layout(files: Files, tree: Tree, goal: Goal, reference: str | Digest | 
 
 
 def _push_blob(files: Files, blob: Part, goal: Goal, watch: Watch) -> None:
+    """Send a blob; once more, in a new upload, if the file is right and the registry did not get it whole.
+
+    After a cut the client sends again into the same upload, which registry:2 then has the beginning of twice.
+    """
     watch.began(blob.digest, blob.size)
     with open_part(files, blob) as content:
         try:
             goal.take(blob, content, watch)
-        except UnexpectedAnswer:
+        except (AnswerCut, UnexpectedAnswer):
             verify(files, blob)  # whose fault was it?
-            raise
+            goal.take(blob, content, watch)
 
 
 def push_archive(

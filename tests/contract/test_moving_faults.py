@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -321,6 +322,31 @@ def test_a_damaged_source_is_named_and_nothing_is_tagged(
             pushed(client, "team/app", shelf.path, tag="1")
         assert "is missing" in str(caught.value.cause)
         assert client.head_manifest("team/app", "1") is None
+
+
+def test_an_upload_that_did_not_arrive_whole_is_begun_again(shelf: Shelf) -> None:
+    uploads: list[Request] = []
+    number = itertools.count()
+
+    def forgetful(request: Request) -> bytes:
+        if request.method == "HEAD":
+            return reply(404)
+        if request.method == "POST":
+            return reply(202, Location=f"/v2/team/app/blobs/uploads/{len(uploads)}")
+        if request.method == "DELETE":
+            return reply(204)
+        if "/blobs/uploads/" in request.path:
+            uploads.append(request)
+            return reply(400 if next(number) < lost else 201)
+        return reply(201)
+
+    lost = 1
+    asked(forgetful, lambda client: pushed(client, "team/app", shelf.path, tag="1"))
+    assert len(uploads) == len(shelf.blobs) + 1
+    assert {Digest.of(one.body) for one in uploads} == shelf.blobs
+    lost = 1000
+    with pytest.raises(UnexpectedAnswer):
+        asked(forgetful, lambda client: pushed(client, "team/app", shelf.path, tag="1"))
 
 
 def test_a_layer_that_is_not_the_configuration_s_is_refused(
