@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regsetup.cli import options, render
+from regsetup.cli import amounts, options, render
 from regsetup.cli.status import NoRegistry
 from regsetup.errors import RegsetupError, UsageError
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment, Paths
     from regsetup.registry.gc import Collected
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _LEAST = 60.0  # seconds; the registry may be telling somebody right now that a blob exists
 
 
@@ -110,10 +107,9 @@ def _duration(text: str | None) -> float:
 
     if text is None:
         return GRACE
-    match = _DURATION.fullmatch(text)
-    if match is None:
+    seconds = amounts.seconds(text)
+    if seconds is None:
         raise BadDuration(text, "is no duration")
-    seconds = float(int(match[1]) * _UNITS[match[2]])
     if seconds < _LEAST:
         raise BadDuration(text, f"is shorter than {_LEAST:g} seconds: a push may be using what looks unused")
     return seconds
@@ -174,8 +170,8 @@ def count(number: int, noun: str) -> str:
 
 
 def _shown(seconds: float) -> str:
-    unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
-    return f"{seconds / _UNITS[unit]:g} {unit}"
+    unit = next(unit for unit in reversed(amounts.UNITS) if seconds % amounts.UNITS[unit] == 0)
+    return f"{seconds / amounts.UNITS[unit]:g} {unit}"
 
 
 def _container(

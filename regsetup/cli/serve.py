@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regsetup.cli import options, render
+from regsetup.cli import amounts, options, render
 from regsetup.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class MissingUsers(UsageError):
@@ -55,6 +58,16 @@ def serve(
         list[str] | None,
         typer.Option("--immutable-tags", metavar="PATTERN", help="Tags that can't be moved. Repeatable."),
     ] = None,
+    allow_sparse: Annotated[
+        bool, typer.Option("--allow-sparse", help="Take manifests whose layers are not stored here.")
+    ] = False,
+    min_free: Annotated[
+        str, typer.Option("--min-free", metavar="SIZE", help="What pushes leave free of the disk.")
+    ] = "64MiB",
+    upload_ttl: Annotated[
+        str,
+        typer.Option("--upload-ttl", metavar="DURATION", help="When a push that stands still is dropped."),
+    ] = "7d",
     mirror_of: Annotated[
         str | None,
         typer.Option("--mirror-of", metavar="URL", help="Be a pull-through cache of that registry."),
@@ -92,6 +105,9 @@ def serve(
         tls_key=key,
         read_only=read_only,
         immutable_tags=tuple(immutable or ()),
+        allow_sparse=allow_sparse,
+        min_free=_amount("--min-free", min_free, amounts.size, "a size, such as 64MiB or 2GiB"),
+        upload_ttl=_amount("--upload-ttl", upload_ttl, amounts.seconds, "a number with s, m, h or d"),
         mirror_of=_upstream(mirror_of, mirror_credentials),
         mirror_credentials=mirror_credentials,
     )
@@ -110,6 +126,15 @@ def _where(bind: str, port: str) -> tuple[str, int]:
         return address, settings.port(port, Path())
     except settings.BadValue as error:
         raise BadSetting("--port", port, str(error)) from None
+
+
+def _amount(flag: str, text: str, read: Callable[[str], int | None], expected: str) -> int:
+    from regsetup.given import BadSetting
+
+    amount = read(text)
+    if amount is None:
+        raise BadSetting(flag, text, expected)
+    return amount
 
 
 def _upstream(url: str | None, credentials: Path | None) -> str | None:

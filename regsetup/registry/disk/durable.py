@@ -33,6 +33,7 @@ def make_directory(path: str) -> None:
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory)
+    for directory in missing:  # after all are made: one commit of the file system's journal does for them
         sync_directory(os.path.dirname(directory))
 
 
@@ -43,6 +44,16 @@ def write(path: str, content: bytes) -> None:
         OSError: nothing was changed, and no temporary file is left.
     """
     make_directory(os.path.dirname(path))
+    write_whole(path, content)
+    sync_directory(os.path.dirname(path))
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Put a small file into a directory, atomically: after a crash it is there whole, or not at all.
+
+    Raises:
+        OSError: nothing was changed, and no temporary file is left.
+    """
     temporary = f"{path}.{secrets.token_hex(8)}{SUFFIX}"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -56,7 +67,6 @@ def write(path: str, content: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_directory(os.path.dirname(path))
 
 
 def write_if_other(path: str, content: bytes) -> None:

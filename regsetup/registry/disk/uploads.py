@@ -191,7 +191,9 @@ class Uploads:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         durable.make_directory(self.places.blobs)  # distribution's collector fails where it is missing
         try:
-            durable.write(f"{directory}/startedat", now.encode())
+            # Nothing is acknowledged yet: a session may be lost with the machine, but not be half there.
+            os.makedirs(directory)
+            durable.write_whole(f"{directory}/startedat", now.encode())
         except OSError:
             durable.remove_tree(directory)
             raise
