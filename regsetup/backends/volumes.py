@@ -99,4 +99,4 @@ def fill(engine: Engine, name: str, image: str, pieces: Iterable[bytes]) -> None
         try:
             api.put_archive(made["Id"], _INSIDE, pieces)
         finally:
-            api.remove_container(made["Id"], force=True, v=False)
+            api.remove_container(made["Id"], force=True, v=True)  # a volume of the image's, not name
