@@ -1,0 +1,60 @@
+"""``regsetup serve``: its amounts mean something, and reach the registry that runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bed.run import free_port
+from tests.registry.harness import Client, eventually, image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bed.cli import Regsetup
+
+SERVE = (sys.executable, "-m", "regsetup", "serve", "--no-auth")
+
+
+@pytest.mark.parametrize(("flag", "text"), [("--min-free", "lots"), ("--upload-ttl", "3")])
+def test_what_is_no_amount_is_refused(regsetup: Regsetup, flag: str, text: str) -> None:
+    done = regsetup("serve", flag, text, "--data", str(regsetup.place / "data"))
+    assert done.code == 2
+    assert f"{flag}: '{text}' is not possible here" in done.err
+
+
+def test_its_flags_reach_the_registry(tmp_path: Path) -> None:
+    port = free_port()
+    more = ("--allow-sparse", "--min-free", "900TiB", "--upload-ttl", "1h", "--port", str(port))
+    server = subprocess.Popen([*SERVE, "--data", str(tmp_path / "data"), *more], stderr=subprocess.DEVNULL)
+    try:
+        with Client("127.0.0.1", port) as client:
+            eventually(lambda: answers(client))
+            assert client.ask("POST", "/v2/app/blobs/uploads/").status == 503, "less than 900 TiB is free"
+            assert client.push_manifest("app", "sparse", image(b"missing")).status == 503
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    server = subprocess.Popen(
+        [*SERVE, "--data", str(tmp_path / "data"), "--allow-sparse", "--port", str(port)],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Client("127.0.0.1", port) as client:
+            eventually(lambda: answers(client))
+            assert client.push_manifest("app", "sparse", image(b"missing")).status == 201
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+
+
+def answers(client: Client) -> bool:
+    try:
+        return client.get("/v2/").status == 200
+    except OSError:
+        client.close()
+        return False
