@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_COMPLETION = ("--install-completion", "--show-completion")  # for the shell around, or one that is named
+
+
 class BadCommandLine(UsageError):
     """The command line does not parse: an unknown command or option, a missing value."""
 
@@ -140,6 +143,8 @@ def _bare(help_text: str | None) -> Callable[[], None]:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0, 1 failed, 2 usage, 3 pending or not held."""
     completing = "_REGSETUP_COMPLETE" in os.environ
+    if len(arguments) == 2 and arguments[0] in _COMPLETION:
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # Typer takes a name only so
     _mend_streams()
     try:
         app = build(None if completing else next(iter(_command(arguments)), ""))

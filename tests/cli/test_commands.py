@@ -421,11 +421,20 @@ def test_commands_and_options_are_completed(regsetup: Regsetup) -> None:
     assert regsetup(env=options).ok().out.split() == ["--image-archive"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_printed_for_each_shell(regsetup: Regsetup, shell: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "own"), [("bash", "complete -o"), ("zsh", "#compdef regsetup"), ("fish", "complete --command")]
+)
+def test_completion_is_printed_for_the_shell_that_is_named(regsetup: Regsetup, shell: str, own: str) -> None:
     done = regsetup("--show-completion", shell)
     assert done.code == 0, done.err
     assert "_REGSETUP_COMPLETE" in done.out
+    assert own in done.out
+
+
+def test_a_shell_that_has_no_completion_is_refused(regsetup: Regsetup) -> None:
+    done = regsetup("--show-completion", "ksh")
+    assert done.code == 2
+    assert "'ksh'" in done.err
 
 
 @pytest.mark.slow
