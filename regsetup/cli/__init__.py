@@ -83,6 +83,15 @@ def root(
     """Set up, prove, look after and take away a private container registry."""
 
 
+_FAMILIES = {
+    "Set up and take away": (up, status, check, doctor, upgrade, serve, teardown),
+    "Who may enter": (users, login),
+    "Look inside, move and delete": (browse, inspect, blob, pull, push, copy, rm, verify, gc),
+    "Keep for years": (backup, schedule, cert),
+    "Other programs and machines": (trust, handover, bundle),
+}
+
+
 def build(command: str | None) -> typer.Typer:
     """Return the program with every command's name and help, and the options of ``command`` alone.
 
@@ -97,36 +106,17 @@ def build(command: str | None) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(root)
-    for family in (
-        up,
-        users,
-        status,
-        check,
-        browse,
-        inspect,
-        blob,
-        login,
-        pull,
-        push,
-        copy,
-        rm,
-        verify,
-        gc,
-        backup,
-        schedule,
-        doctor,
-        trust,
-        cert,
-        upgrade,
-        serve,
-        handover,
-        bundle,
-        teardown,
-    ):
-        family.register(app)
-    groups = [one.typer_instance for one in app.registered_groups if one.name != command]
+    for panel, families in _FAMILIES.items():
+        commands, groups = len(app.registered_commands), len(app.registered_groups)
+        for family in families:
+            family.register(app)
+        for info in app.registered_commands[commands:]:
+            info.rich_help_panel = panel
+        for group in app.registered_groups[groups:]:
+            group.rich_help_panel = panel
+    others = [one.typer_instance for one in app.registered_groups if one.name != command]
     infos = [one for one in app.registered_commands if one.name != command]
-    infos += [one for group in groups if group for one in group.registered_commands]
+    infos += [one for other in others if other for one in other.registered_commands]
     for info in infos if command is not None else ():
         info.callback = _bare(info.callback.__doc__)
     return app

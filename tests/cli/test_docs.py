@@ -108,8 +108,8 @@ def _command(words: list[str]) -> tuple[str, ...]:
     """Return the command that ``words`` begin with: as many as the help texts know, ``trust install`` say."""
     command: tuple[str, ...] = ()
     for word in words:
-        listed = _help(*command).partition("Commands")[2]
-        if not re.search(rf"^[\s│|]*{re.escape(word)}\s", listed, re.MULTILINE):
+        listed = _help(*command).partition("╰")[2]  # below the options
+        if not re.search(rf"^│ {re.escape(word)}\s", listed, re.MULTILINE):
             break
         command = (*command, word)
     assert command or not words, f"there is no command {words[0]!r}"
@@ -117,7 +117,7 @@ def _command(words: list[str]) -> tuple[str, ...]:
 
 
 def test_every_command_stands_in_the_readme() -> None:
-    listed = re.findall(r"^│ ([a-z]+) ", _help().partition("Commands")[2], re.MULTILINE)
+    listed = re.findall(r"^│ ([a-z]+) ", _help().partition("╰")[2], re.MULTILINE)
     said = set(re.findall(r"`(?:regsetup )?([a-z]+)[^`]*`", (ROOT / "README.md").read_text()))
     assert len(listed) > 10
     assert set(listed) <= said
