@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import resource
 import signal
@@ -12,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from regsetup.memory import keep_blocks
 from regsetup.registry.app import App
 from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
@@ -31,12 +31,11 @@ SWEEP = 3600.0  # seconds between two looks for expired uploads
 CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
 _LAST_WRITE = 1.0  # seconds that a request has to end when it was told to
 _LOOK_AT_IDLE = 5.0  # seconds between two looks for connections that nobody uses
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
 
 
 async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     """Serve on a listening socket until a signal says to stop."""
-    _keep_memory()
+    keep_blocks()
     _many_files()
     authenticator = Authenticator(settings.htpasswd, settings.realm) if settings.htpasswd else None
     context = Context(settings, open_store(settings.root))
@@ -165,11 +164,3 @@ def _many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _keep_memory() -> None:
-    """Let malloc keep the pieces of uploads instead of mapping them anew each: 12 % of a push's CPU time."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc
-        mallopt(_M_MMAP_THRESHOLD, 4 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 8 << 20)

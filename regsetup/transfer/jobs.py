@@ -6,6 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from regsetup.memory import keep_blocks
 from regsetup.transfer.watch import Abandoned
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def together(jobs: Sequence[Callable[[], T]], stop: threading.Event) -> list[T]:
     Raises:
         The first error of a job, when all others have ended.
     """
+    keep_blocks()
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(jobs)):
         waiting.put(number)

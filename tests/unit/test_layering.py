@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "manifest", "reference", "secret"}),
+    frozenset({"errors", "manifest", "memory", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset({"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"})
     | {"credentials", "image", "retention"},
@@ -54,7 +54,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"cli"}),
 )
-REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "reference", "secret", "auth"})
+REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "memory", "reference", "secret", "auth"})
 UNLAYERED = frozenset({"regsetup", "regsetup.__main__"})  # the version, and the program's first lines
 
 # Third-party or standard module -> the parts of regsetup (prefixes of module names) that may import it.
