@@ -68,6 +68,7 @@ def test_it_outlives_the_terminal_it_was_started_from(bench: Bench, tmp_path: Pa
     login = (  # leads the session on the terminal, as a login shell does
         "import fcntl, signal, subprocess, termios\n"
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # under nohup it is ignored, by children too
         f"for verb in ('create', 'start'): subprocess.run([*{killer!r}, verb, *{words!r}], check=True)\n"
         "signal.pause()"
     )
