@@ -6,7 +6,7 @@ import io
 import os
 import tarfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from regsetup.backends.container import DATA
 from regsetup.backup.format import blob_path
@@ -84,7 +84,7 @@ class ContainerSource:
             inside = name.partition("/")[2]
             at = inside.find("/_")
             if at >= 0 and part.value.fullmatch(inside[at + 1 :]):
-                yield inside, file.read()
+                yield inside, b"".join(_pieces(name, file))
 
     def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int] | None:  # noqa: ARG002  not asked one by one
         """See ``Source.sizes``."""
@@ -99,8 +99,8 @@ class ContainerSource:
 
     def extra(self) -> bytes | None:
         """See ``Source.extra``."""
-        for _, file, _ in self._files("scheduler-state.json"):
-            return file.read()
+        for name, file, _ in self._files("scheduler-state.json"):
+            return b"".join(_pieces(name, file))
         return None
 
     def _files(self, path: str) -> Iterator[tuple[str, IO[bytes], int]]:
@@ -109,7 +109,9 @@ class ContainerSource:
         if first is None:
             return
         try:
-            with tarfile.open(fileobj=_Joined(first, pieces), mode="r|", bufsize=PIECE) as tar:
+            with tarfile.open(
+                fileobj=_Joined(first, pieces), mode="r|", bufsize=PIECE, tarinfo=_Strict
+            ) as tar:
                 for found in tar:
                     if found.isreg() and (file := tar.extractfile(found)):
                         yield found.name, file, found.size
@@ -130,6 +132,26 @@ class _TooEarly(DataUnreadable):
 
     def __init__(self, path: str, error: tarfile.TarError) -> None:
         super().__init__(path, f"what the engine sent ended too early: {error}")
+
+
+class _Strict(tarfile.TarInfo):
+    """A header that must be whole; ``tarfile`` takes a damaged or missing one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header.
+
+        Raises:
+            tarfile.ReadError: it is cut, or none.
+        """
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("no mark of the end")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.count(b"\0") == tarfile.BLOCKSIZE:
+                raise  # the mark of the end
+            raise tarfile.ReadError(str(error)) from error
 
 
 class _Joined(io.RawIOBase):

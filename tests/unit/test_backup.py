@@ -288,18 +288,44 @@ def test_the_engine_shows_the_same(kept: Kept, target: str) -> None:
         assert kept.backup(target, as_engine(kept.root)).kept > len(RAW)
 
 
-def test_an_engine_that_goes_away_in_the_middle_is_told(kept: Kept) -> None:
+@pytest.mark.parametrize("part", ["repositories", "blobs"])
+@pytest.mark.parametrize("where", ["at a header", "in a header", "in a file", "before the end"])
+def test_an_engine_that_goes_away_in_the_middle_is_told(kept: Kept, part: str, where: str) -> None:
     whole = as_engine(kept.root)
 
     def stream(path: str) -> Iterator[bytes]:
-        for number, piece in enumerate(whole.stream(path)):
-            if number == 1 and "blobs" in path:
-                return
-            yield piece
+        content = b"".join(whole.stream(path))
+        if path.endswith(part):
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                last = [one for one in tar if one.isreg()][-1]
+                end = tar.offset
+            cuts = {
+                "at a header": last.offset,
+                "in a header": last.offset + 100,
+                "in a file": last.offset_data + 1,
+                "before the end": end,
+            }
+            content = content[: cuts[where]]
+        yield content
 
     with pytest.raises(RegsetupError, match="can't be read") as caught:
         kept.backup("b.tar.zst", ContainerSource(stream))
     assert "ended too early" in str(caught.value.cause)
+    assert not (kept.place / "b.tar.zst").exists()
+
+
+def test_an_engine_that_sends_a_damaged_header_is_told(kept: Kept) -> None:
+    whole = as_engine(kept.root)
+
+    def stream(path: str) -> Iterator[bytes]:
+        content = bytearray(b"".join(whole.stream(path)))
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            content[tar.getmembers()[-1].offset] ^= 1
+        yield bytes(content)
+
+    with pytest.raises(RegsetupError, match="can't be read") as caught:
+        kept.backup("b.tar.zst", ContainerSource(stream))
+    assert "bad checksum" in str(caught.value.cause)
     assert not (kept.place / "b.tar.zst").exists()
 
 
