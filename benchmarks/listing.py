@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 from benchmarks.servers import Server
-from regsetup import listing
 from regsetup.client import Endpoint, RegistryClient
+from regsetup.contents import listing
 from regsetup.reference import Digest
 
 CONFIG = b'{"os":"linux","architecture":"amd64"}'

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
 from regsetup.host import signals
-from regsetup.plan import Action, Plan, Step
+from regsetup.step import Action, Plan, Step
 
 if TYPE_CHECKING:
     from regsetup.state import State

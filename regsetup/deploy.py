@@ -15,9 +15,9 @@ from regsetup.backends.choice import choose, move
 from regsetup.backup.swap import recover, unfinished
 from regsetup.errors import RegsetupError
 from regsetup.observe import survey
-from regsetup.plan import Plan, plan
-from regsetup.state import Kind, State, exclusive
-from regsetup.steps import Steps, storage_entry
+from regsetup.plan import plan
+from regsetup.state import Kind, State, exclusive, storage_entry
+from regsetup.steps import Steps
 from regsetup.trust_here import no_restart
 from regsetup.waiting import READY_TIMEOUT
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from regsetup.auth.htpasswd import Password
     from regsetup.deployment import Backend, Paths
     from regsetup.load import Loaded
     from regsetup.observe import Survey
-    from regsetup.steps import Guard, Password, Reporter
+    from regsetup.step import Plan, Reporter
+    from regsetup.steps import Guard
     from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]

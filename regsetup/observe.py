@@ -18,9 +18,10 @@ from regsetup.deployment import DEFAULT_IMAGE, Deployment, Directory, Tls
 from regsetup.host import ports
 from regsetup.load import DEFAULT_USER
 from regsetup.observed import Observed
-from regsetup.plan import Goal, Resource
+from regsetup.plan import Goal
 from regsetup.secret import Secret
 from regsetup.state import Kind
+from regsetup.step import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,86 +8,17 @@ one is kept aside until the new one is healthy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from regsetup.deployment import Directory, Volume
 from regsetup.errors import RegsetupError
+from regsetup.step import Action, Plan, Resource, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from regsetup.deployment import Deployment
     from regsetup.observed import Observed, Seen, Spec
-
-
-class Action(StrEnum):
-    """What a step does."""
-
-    KEEP = "keep"
-    CREATE = "create"
-    WRITE = "write"
-    ADD = "add"
-    PULL = "pull"
-    LOAD = "load"
-    SET_ASIDE = "set aside"
-    START = "start"
-    WAIT = "wait for"
-    RELOAD = "reload"
-    DISCARD = "discard"
-    REMOVE = "remove"
-    PUT_BACK = "put back"
-    PROVE = "prove"
-
-
-class Resource(StrEnum):
-    """What a step is about."""
-
-    IMAGE = "image"
-    DIRECTORY = "directory"
-    STORAGE = "storage"
-    SECRET = "http.secret"  # noqa: S105  the name of a file
-    USER = "user"
-    CERTIFICATE = "certificate"
-    CONFIG = "config.yml"
-    TRUST = "trust"
-    CONTAINER = "container"
-    SERVICE = "service"
-    DEPLOYMENT = "deployment.yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One change, or the statement that none is needed."""
-
-    action: Action
-    resource: Resource
-    target: str
-    reason: str
-    data_impact: str = "none"
-    restarts: tuple[str, ...] = ()
-
-    @property
-    def changes(self) -> bool:
-        """Whether the step does anything."""
-        return self.action is not Action.KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps in their order."""
-
-    steps: tuple[Step, ...]
-
-    @property
-    def pending(self) -> tuple[Step, ...]:
-        """The steps that change something."""
-        return tuple(step for step in self.steps if step.changes)
-
-    @property
-    def new_users(self) -> tuple[str, ...]:
-        """Users that the plan adds, and that need a password."""
-        return tuple(step.target for step in self.steps if step.resource is Resource.USER and step.changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsetup import inventory
 from regsetup.client import RegistryClient
+from regsetup.contents import inventory
+from regsetup.contents.inventory import Inventory, Trouble
 from regsetup.errors import RegsetupError
-from regsetup.inventory import Inventory, Trouble
 from regsetup.probe import answers, endpoint
 from regsetup.prove import entered, prove_here
 

@@ -13,14 +13,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from regsetup.deployment import Directory
 from regsetup.errors import RegsetupError
-from regsetup.host.files import CannotWrite, locked, write_atomic
+from regsetup.host.files import CannotWrite, locked, remove_empty, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from regsetup.deployment import Paths
+    from regsetup.deployment import Deployment, Paths
 
 VERSION = 1
 
@@ -168,6 +169,11 @@ def exclusive(paths: Paths) -> Iterator[list[Path]]:
         with locked(paths.lock):
             yield made
     finally:
-        for path in made:
-            with contextlib.suppress(OSError):  # not empty: it is in use now
-                path.rmdir()
+        remove_empty(made)
+
+
+def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
+    """Return what the ledger says of where the images lie."""
+    if isinstance(wanted.storage, Directory):
+        return Kind.STORAGE, str(wanted.storage.path)
+    return Kind.VOLUME, wanted.storage.name

@@ -6,12 +6,11 @@ None where there is nothing to undo.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup import users
@@ -19,10 +18,10 @@ from regsetup.auth.htpasswd import hash_password
 from regsetup.certify import certificate_files, install
 from regsetup.deployment import Directory, Tls
 from regsetup.errors import RegsetupError
-from regsetup.host.files import CannotWrite, write_atomic
-from regsetup.plan import Action, Resource, Step
+from regsetup.host.files import make_private, remove_empty, write_atomic
 from regsetup.probe import endpoint
-from regsetup.state import Entry, Kind, State
+from regsetup.state import Entry, Kind, State, storage_entry
+from regsetup.step import Action, Resource, Step
 from regsetup.trust import install as trust
 from regsetup.trust_here import TrustFile, forget, registry
 from regsetup.waiting import READY_TIMEOUT, until_it_answers, until_it_serves
@@ -30,49 +29,14 @@ from regsetup.waiting import READY_TIMEOUT, until_it_answers, until_it_serves
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from regsetup.auth.htpasswd import Cost
+    from regsetup.auth.htpasswd import Password
     from regsetup.backends.base import Runtime
-    from regsetup.backends.images import Progress
-    from regsetup.deployment import Deployment
     from regsetup.observe import Survey
-    from regsetup.secret import Secret
+    from regsetup.step import Reporter
     from regsetup.trust.base import Client
 
     Undo = Callable[[], None]
     Guard = Callable[[Survey], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Password:
-    """A password that a user is about to get, and how it is hashed."""
-
-    secret: Secret
-    cost: Cost
-    generated: bool
-
-
-class Reporter(Protocol):
-    """Is told what happens while it happens."""
-
-    def started(self, step: Step) -> None:
-        """A step begins."""
-        ...
-
-    def done(self, step: Step) -> None:
-        """The step that began last is done."""
-        ...
-
-    def transferred(self, progress: Progress) -> None:
-        """A part of an image has arrived."""
-        ...
-
-    def noted(self, note: str) -> None:
-        """Something is left for a person to do."""
-        ...
-
-    def undone(self, step: Step) -> None:
-        """A step was taken back."""
-        ...
 
 
 @dataclass
@@ -114,9 +78,9 @@ class Steps:
         path = Path(step.target)
         made = [one for one in (path, *path.parents) if not one.exists()]
         self._record(Kind.DIRECTORY, step.target)
-        _mkdir(path)
+        make_private(path)
         self.save(self.state)  # the ledger has had no place to lie in until now
-        return lambda: _remove_empty(made)
+        return lambda: remove_empty(made)
 
     def make_storage(self, _step: Step) -> Callable[[], None]:
         """Make the directory or volume that the images go into."""
@@ -126,8 +90,8 @@ class Steps:
             made = [one for one in (storage.path, *storage.path.parents) if not one.exists()]
             for parent in made[1:]:
                 self._record(Kind.DIRECTORY, str(parent))
-            _mkdir(storage.path)
-            return lambda: _remove_empty(made)
+            make_private(storage.path)
+            return lambda: remove_empty(made)
         from regsetup.backends import volumes
 
         engine, name = self.survey.choice.docker(), storage.name
@@ -340,23 +304,3 @@ for _runtime in (Resource.CONTAINER, Resource.SERVICE):
 
 def _forget(client: Client, address: str, ledger: TrustFile) -> None:
     trust.remove(client, address, ledger)
-
-
-def storage_entry(wanted: Deployment) -> tuple[Kind, str]:
-    """Return what the ledger says of where the images lie."""
-    if isinstance(wanted.storage, Directory):
-        return Kind.STORAGE, str(wanted.storage.path)
-    return Kind.VOLUME, wanted.storage.name
-
-
-def _remove_empty(directories: list[Path]) -> None:
-    for path in directories:
-        with contextlib.suppress(OSError):  # somebody put something in it meanwhile: it stays
-            path.rmdir()
-
-
-def _mkdir(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(path, error) from error

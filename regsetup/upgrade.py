@@ -15,8 +15,8 @@ from regsetup.deploy import Deployed, deploy, look
 from regsetup.deployment import Backend, Volume
 from regsetup.errors import RegsetupError
 from regsetup.load import load
-from regsetup.plan import Action
 from regsetup.safeguard import Safeguard, contents
+from regsetup.step import Action
 from regsetup.trust_here import no_restart
 from regsetup.waiting import READY_TIMEOUT
 
@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsetup.backends.engine import Engine
-    from regsetup.backends.images import Progress
+    from regsetup.contents.inventory import Inventory
     from regsetup.deploy import Passwords
     from regsetup.deployment import Paths
-    from regsetup.inventory import Inventory
     from regsetup.load import Loaded
-    from regsetup.plan import Step
     from regsetup.smoke import Check
     from regsetup.state import State
-    from regsetup.steps import Reporter
+    from regsetup.step import Progress, Reporter, Step
 
 
 class VolumeStays(RegsetupError):

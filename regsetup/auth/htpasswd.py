@@ -68,6 +68,15 @@ class Cost(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Password:
+    """A password that a user is about to get, and how it is hashed."""
+
+    secret: Secret
+    cost: Cost
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A line that does not say what its author meant.
 

@@ -11,6 +11,7 @@ from regsetup.backends.distribution import CONFIG_2
 from regsetup.backends.engine import EngineError, translated
 from regsetup.errors import RegsetupError
 from regsetup.host.files import write_atomic
+from regsetup.step import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,15 +73,6 @@ class Archive:
     ids: frozenset[str]
     os: str = ""
     architecture: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a pull or load is: what is done, bytes so far and bytes in all (0 where unknown)."""
-
-    status: str
-    done: int = 0
-    total: int = 0
 
 
 def find(engine: Engine, reference: str) -> Image | None:

@@ -29,9 +29,8 @@ from regsetup.host import signals
 from regsetup.host.files import CannotWrite
 from regsetup.load import load
 from regsetup.prove import prove_here
-from regsetup.state import Kind, State, exclusive
+from regsetup.state import Kind, State, exclusive, storage_entry
 from regsetup.status import remembered
-from regsetup.steps import storage_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment
     from regsetup.load import Loaded
     from regsetup.smoke import Check
-    from regsetup.steps import Reporter
+    from regsetup.step import Reporter
 
 
 class NotRestored(RegsetupError):

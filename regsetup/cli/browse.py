@@ -57,7 +57,7 @@ def catalog(
     with_tags: Annotated[bool, typer.Option("--tags", help="List NAME:TAG of every repository.")] = False,
 ) -> render.Outcome:
     """List the repositories of a registry, one a line."""
-    from regsetup import listing
+    from regsetup.contents import listing
 
     with way.to() as reached:
         names = list(listing.repositories(reached.client))
@@ -72,7 +72,7 @@ def catalog(
 @remote.reaching
 def tags(way: remote.Way, repository: remote.Repository) -> render.Outcome:
     """List the tags of a repository, one a line."""
-    from regsetup import inspection
+    from regsetup.contents import inspection
     from regsetup.reference import Reference
 
     reference = Reference.parse(repository)
@@ -95,7 +95,7 @@ def manifest(
     platform: remote.Platform = None,
 ) -> render.Outcome:
     """Show the manifest of an image, its digest verified."""
-    from regsetup import inspection
+    from regsetup.contents import inspection
     from regsetup.image.document import json_object
 
     if raw and render.style.json:

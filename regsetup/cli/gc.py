@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsetup.backends.choice import Choice
-    from regsetup.collect import Swept
+    from regsetup.contents.collect import Swept
     from regsetup.deployment import Deployment, Paths
     from regsetup.registry.gc import Collected
 
@@ -177,7 +177,7 @@ def _shown(seconds: float) -> str:
 def _container(
     wanted: Deployment, paths: Paths, choice: Choice, *, untagged: bool, dry_run: bool
 ) -> render.Outcome:
-    from regsetup.collect import UntaggedUnsafe, sweep
+    from regsetup.contents.collect import UntaggedUnsafe, sweep
 
     if untagged:
         raise UntaggedUnsafe

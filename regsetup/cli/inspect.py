@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import typer
 
     from regsetup.client import Descriptor
+    from regsetup.contents.inspection import Image
     from regsetup.image.document import Part
-    from regsetup.inspection import Image
 
 _CONFIG = (  # image-spec, "Image Configuration"; as people call it
     ("user", "User"),
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 @remote.reaching
 def inspect(way: remote.Way, ref: remote.Ref, platform: remote.Platform = None) -> render.Outcome:
     """Show what an image consists of: configuration, layers, sizes, platforms, and what refers to it."""
-    from regsetup import inspection
+    from regsetup.contents import inspection
 
     with way.to_image(ref, platform) as found:
         image = inspection.inspect(found.reached.client, found.repository, found.manifest)

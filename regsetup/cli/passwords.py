@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from regsetup.steps import Password
+    from regsetup.auth.htpasswd import Password
 
 _FILE_LIMIT = 1 << 20  # bytes; a password file is a few lines
 
@@ -65,8 +65,7 @@ class Source:
         Raises:
             PasswordMissing, PasswordsDiffer, BadPassword, PasswordFileUnreadable.
         """
-        from regsetup.auth.htpasswd import Cost, check_password, generate_password
-        from regsetup.steps import Password
+        from regsetup.auth.htpasswd import Cost, Password, check_password, generate_password
 
         taken = {}
         lines = self._lines() if users else None

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regsetup.cli import render
 
 if TYPE_CHECKING:
-    from regsetup.backends.images import Progress
-    from regsetup.plan import Step
-    from regsetup.steps import Reporter
+    from regsetup.step import Progress, Reporter, Step
 
 
 class Steps:

@@ -133,7 +133,7 @@ class Way:
         Raises:
             RegsetupError: no reference, no platform, no such registry or image, or no way to it.
         """
-        from regsetup import inspection
+        from regsetup.contents import inspection
         from regsetup.image import platform as platforms
         from regsetup.reference import Reference
 

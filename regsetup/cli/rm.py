@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regsetup.client import RegistryClient
-    from regsetup.contents import Contents
-    from regsetup.deletion import Done, Removal
-    from regsetup.reclaim import Estimate
+    from regsetup.contents.deletion import Done, Removal
+    from regsetup.contents.reclaim import Estimate
+    from regsetup.contents.repository import Contents
+    from regsetup.contents.retention import Rules
     from regsetup.reference import Digest, Reference
-    from regsetup.retention import Rules
 
 
 class NotConfirmed(UsageError):
@@ -143,7 +143,7 @@ def rm(
     to it, but never with what another image needs. Rules combine: a tag goes if all of them say so.
     `latest` stays unless it is named. Disk comes back with --gc, or a later `regsetup gc`.
     """
-    from regsetup import retention
+    from regsetup.contents import retention
 
     age = retention.parse_age(older_than) if older_than is not None else None
     rules = retention.Rules(keep, age, match)
@@ -188,7 +188,7 @@ def _references(refs: list[str], rules: Rules, *, every: bool) -> list[Reference
 
 
 def _order(reached: remote.Reached, references: list[Reference], rules: Rules, *, every: bool) -> Order:
-    from regsetup import listing
+    from regsetup.contents import listing
 
     wanted: dict[str, list[str | Digest]] = {}
     for name in listing.repositories(reached.client) if every else ():
@@ -200,9 +200,9 @@ def _order(reached: remote.Reached, references: list[Reference], rules: Rules, *
 
 def _decide(client: RegistryClient, order: Order) -> Iterator[Found]:
     """Look at each repository and decide what goes."""
-    from regsetup.contents import gather
-    from regsetup.deletion import find, plan
-    from regsetup.inspection import NoSuchRepository
+    from regsetup.contents.deletion import find, plan
+    from regsetup.contents.inspection import NoSuchRepository
+    from regsetup.contents.repository import gather
 
     for repository, targets in order.wanted.items():
         try:
@@ -224,9 +224,9 @@ def _decide(client: RegistryClient, order: Order) -> Iterator[Found]:
 def _by_rule(client: RegistryClient, contents: Contents, rules: Rules) -> Found:
     from datetime import UTC, datetime
 
-    from regsetup.contents import dates
-    from regsetup.deletion import plan
-    from regsetup.retention import Tagged, judge
+    from regsetup.contents.deletion import plan
+    from regsetup.contents.repository import dates
+    from regsetup.contents.retention import Tagged, judge
 
     made = dates(client, contents) if rules.need_dates else {}
     tags = [Tagged(tag, there, made.get(there)) for tag, there in sorted(contents.tags.items())]
@@ -236,13 +236,13 @@ def _by_rule(client: RegistryClient, contents: Contents, rules: Rules) -> Found:
 
 
 def _estimate(client: RegistryClient, found: list[Found]) -> Estimate:
-    from regsetup.reclaim import estimate
+    from regsetup.contents.reclaim import estimate
 
     return estimate(client, [(one.contents, one.removal) for one in found])
 
 
 def _apply(client: RegistryClient, found: list[Found]) -> Iterator[Done]:
-    from regsetup.deletion import apply
+    from regsetup.contents.deletion import apply
 
     for one in found:
         yield apply(client, one.contents, one.removal)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from regsetup.deploy import Deployed
     from regsetup.deployment import Deployment
     from regsetup.load import Loaded
-    from regsetup.plan import Plan
     from regsetup.smoke import Check
+    from regsetup.step import Plan
 
 
 def planned(found: Deployed, *, exit_code: bool) -> render.Outcome:

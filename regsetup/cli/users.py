@@ -12,9 +12,9 @@ from regsetup.cli.status import NoRegistry
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
+    from regsetup.auth.htpasswd import Password
     from regsetup.client import Endpoint
     from regsetup.deployment import Deployment, Paths
-    from regsetup.steps import Password
     from regsetup.users import Edited
 
 

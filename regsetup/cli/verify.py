@@ -131,8 +131,8 @@ def _over_api(
     wanted: Deployment, paths: Paths, only: Reference | None, told: Told
 ) -> tuple[int, int, tuple[Corrupt, ...]]:
     from regsetup.client import RegistryClient
+    from regsetup.contents.verify import verify as work
     from regsetup.prove import entered
-    from regsetup.verify import verify as work
 
     with entered(wanted, paths) as where, RegistryClient(where) as client:
         found = work(client, told, only)

@@ -17,10 +17,10 @@ from regsetup.handover.material import http_secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from regsetup.auth.htpasswd import Password
     from regsetup.deployment import Deployment, Paths
     from regsetup.handover.kubernetes import Cluster
     from regsetup.handover.material import Places, Users
-    from regsetup.steps import Password
 
 _SELINUX = Path("/sys/fs/selinux/enforce")
 _WGET = ("wget", "-q", "--spider", "--no-check-certificate")  # what the official images have

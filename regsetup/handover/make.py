@@ -17,11 +17,11 @@ from regsetup.handover.files import PRIVATE, File, make_directory, write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from regsetup.auth.htpasswd import Password
     from regsetup.deployment import Deployment
     from regsetup.handover.kubernetes import Cluster
     from regsetup.handover.material import Passwords
     from regsetup.load import Loaded
-    from regsetup.steps import Password
 
 _FILE = re.compile(r".+\.(ya?ml|service|container)")
 _UNIT_MODE = 0o644  # as ``up`` writes its own: systemd tells everybody what is in a unit anyway

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from regsetup.auth.htpasswd import Htpasswd
+    from regsetup.auth.htpasswd import Htpasswd, Password
     from regsetup.deployment import Deployment, Paths
-    from regsetup.steps import Password
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
 

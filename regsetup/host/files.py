@@ -170,3 +170,22 @@ def _holds(descriptor: int, path: Path) -> bool:
         return False
     there = _stat(path)
     return there is not None and os.path.samestat(there, os.fstat(descriptor))
+
+
+def make_private(path: Path) -> None:
+    """Make a directory, and those above it, that only its owner may enter.
+
+    Raises:
+        CannotWrite: the system refuses.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
+def remove_empty(directories: Iterable[Path]) -> None:
+    """Remove those directories that nobody put something in meanwhile."""
+    for path in directories:
+        with suppress(OSError):
+            path.rmdir()

@@ -12,19 +12,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsetup.auth.htpasswd import Cost
+from regsetup.auth.htpasswd import Cost, Password
 from regsetup.deploy import deploy
 from regsetup.deployment import Backend, Paths
 from regsetup.load import find_home, load
 from regsetup.secret import Secret
-from regsetup.steps import Password
 from regsetup.upgrade import How, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regsetup.backends.images import Progress
-    from regsetup.plan import Step
+    from regsetup.step import Progress, Step
 
 KILLED = 137  # 128 + SIGKILL, as a shell tells it
 

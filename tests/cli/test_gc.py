@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsetup.client import Credentials, Endpoint, RegistryClient
-from regsetup.collect import Harmed, WouldHarm, _refuse_harm
+from regsetup.contents.collect import Harmed, WouldHarm, _refuse_harm
+from regsetup.contents.inventory import Inventory
 from regsetup.host import snapshot
-from regsetup.inventory import Inventory
 from regsetup.manifest import References
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE, OCI_INDEX

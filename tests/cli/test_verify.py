@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsetup.client import Endpoint, RegistryClient
+from regsetup.contents.verify import verify
 from regsetup.reference import Digest, Reference
 from regsetup.registry.content import OCI_IMAGE, OCI_INDEX
 from regsetup.registry.disk.layout import Layout
 from regsetup.registry.scrub import scrub
-from regsetup.verify import verify
 from tests.bed.run import free_port
 from tests.registry.harness import Client, DockerRegistry, Running, descriptor, image, index
 from tests.registry.test_gc import push

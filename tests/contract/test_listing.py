@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from regsetup import listing
 from regsetup.client import Credentials, Endpoint, RegistryClient, Unauthorized
+from regsetup.contents import listing
 from regsetup.secret import Secret
 from tests.bed.liar import Liar, Request, reply, reply_json
 

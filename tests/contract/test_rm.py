@@ -9,10 +9,10 @@ import pytest
 
 from regsetup.client import RegistryClient, UnexpectedAnswer
 from regsetup.client.endpoint import Endpoint
-from regsetup.contents import gather
-from regsetup.deletion import DeletesOff, apply, plan
+from regsetup.contents.deletion import DeletesOff, apply, plan
+from regsetup.contents.reclaim import estimate
+from regsetup.contents.repository import gather
 from regsetup.image.document import OCI_INDEX
-from regsetup.reclaim import estimate
 from regsetup.reference import Digest
 from tests.bed.liar import Liar, reply, reply_json
 from tests.contract.filled import LAYER, Filled

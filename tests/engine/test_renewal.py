@@ -17,7 +17,7 @@ from regsetup.client.errors import AnswerCut, RegistryError, Unreachable
 from regsetup.deploy import deploy
 from regsetup.deployment import Paths
 from regsetup.load import load
-from regsetup.plan import Action
+from regsetup.step import Action
 from regsetup.waiting import NotHealthy
 from tests.bed.dying import Killer
 from tests.bed.run import wait_for
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from regsetup.plan import Step
+    from regsetup.step import Step
     from tests.bed.deployed import Deployed
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from regsetup.deployment import Deployment, Directory, Volume
 from regsetup.observed import Observed, Seen, Spec
-from regsetup.plan import Action, Goal, NotOurs, Plan, Resource, Step, plan
+from regsetup.plan import Goal, NotOurs, plan
+from regsetup.step import Action, Plan, Resource, Step
 
 RUNTIMES = (Resource.CONTAINER, Resource.SERVICE)
 NAME = "registry"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regsetup.contents.retention import BadAge, Rules, Tagged, companion_of, judge, parse_age, parse_date
 from regsetup.reference import Digest
-from regsetup.retention import BadAge, Rules, Tagged, companion_of, judge, parse_age, parse_date
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 DIGESTS = [Digest.of(bytes([number])) for number in range(6)]

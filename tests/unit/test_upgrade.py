@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regsetup.backends.distribution import CONFIG_2, CONFIG_3, lost_meaning, own_variables
-from regsetup.inventory import Inventory, Trouble
+from regsetup.contents.inventory import Inventory, Trouble
 from regsetup.reference import Digest
 from regsetup.safeguard import ContentLost, lost
 

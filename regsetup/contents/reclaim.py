@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsetup.contents import gather
-from regsetup.inspection import NoSuchRepository
-from regsetup.listing import NoCatalog, repositories
+from regsetup.contents.inspection import NoSuchRepository
+from regsetup.contents.listing import NoCatalog, repositories
+from regsetup.contents.repository import gather
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from regsetup.client import RegistryClient
-    from regsetup.contents import Contents
-    from regsetup.deletion import Removal
+    from regsetup.contents.deletion import Removal
+    from regsetup.contents.repository import Contents
     from regsetup.reference import Digest
 
 PATIENCE = 10.0  # seconds spent on looking at other repositories; about 10,000 manifests on loopback

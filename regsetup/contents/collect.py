@@ -12,9 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsetup import inventory, storage
+from regsetup import storage
 from regsetup.backends.docker_collector import DockerCollector
 from regsetup.client import RegistryClient
+from regsetup.contents import inventory
 from regsetup.deployment import Directory
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.host import snapshot
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from regsetup.backends.choice import Choice
     from regsetup.client import Endpoint
+    from regsetup.contents.inventory import Inventory
     from regsetup.deployment import Deployment, Paths
-    from regsetup.inventory import Inventory
     from regsetup.reference import Digest
 
 READY_TIMEOUT = 60.0  # seconds; as for ``up``

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from regsetup.client import Manifest, NotFound
 from regsetup.client.errors import RegistryError
+from regsetup.contents.inventory import DAMAGE
 from regsetup.image.document import INDEXES, BadManifest, OldSchema, Part, json_object, parse
 from regsetup.image.platform import Platform
 from regsetup.image.tree import check_platform, grow
-from regsetup.inventory import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

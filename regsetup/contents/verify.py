@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsetup import inventory
-from regsetup.inventory import DAMAGE, trouble
+from regsetup.contents import inventory
+from regsetup.contents.inventory import DAMAGE, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regsetup.client import RegistryClient
-    from regsetup.inventory import Inventory
+    from regsetup.contents.inventory import Inventory
     from regsetup.reference import Digest, Reference
 
 

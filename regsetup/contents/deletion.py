@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsetup.client import NotFound, RegistryError, UnexpectedAnswer, Unsupported
-from regsetup.contents import Contents, follow
+from regsetup.contents.inspection import NoSuchImage
+from regsetup.contents.listing import in_parallel
+from regsetup.contents.repository import Contents, follow
+from regsetup.contents.retention import companion_of
 from regsetup.errors import RegsetupError
 from regsetup.image.document import OCI_MANIFEST
-from regsetup.inspection import NoSuchImage
-from regsetup.listing import in_parallel
 from regsetup.reference import Digest
-from regsetup.retention import companion_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from regsetup.inspection import CREATED, MAX_CONFIG, tags
-from regsetup.inventory import DAMAGE
-from regsetup.listing import in_parallel
+from regsetup.contents.inspection import CREATED, MAX_CONFIG, tags
+from regsetup.contents.inventory import DAMAGE
+from regsetup.contents.listing import in_parallel
+from regsetup.contents.retention import companion_of, parse_date
 from regsetup.manifest import References, references
-from regsetup.retention import companion_of, parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
