@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
 PASSWORD = "correct horse battery staple"
 
 
@@ -153,7 +154,6 @@ def _gc(regsetup: Regsetup, name: str, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 @pytest.mark.parametrize("storage", ["directory", "volume"])
 def test_gc_of_a_container_keeps_what_is_tagged_and_frees_the_rest(
     regsetup: Regsetup,
@@ -200,7 +200,6 @@ def test_gc_of_a_container_keeps_what_is_tagged_and_frees_the_rest(
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 def test_gc_of_a_container_refuses_what_would_harm(
     regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
 ) -> None:
@@ -225,7 +224,6 @@ def test_gc_of_a_container_refuses_what_would_harm(
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 def test_gc_of_a_container_puts_back_what_its_collector_took_wrongly(
     regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
 ) -> None:
@@ -254,7 +252,6 @@ def test_what_a_dry_run_must_not_list() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 def test_gc_needs_a_container_that_runs(
     regsetup: Regsetup,
     contained: Callable[..., RegistryClient],

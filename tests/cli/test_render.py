@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
 HARD = 'b$c "d" 50% ${HOME}'
 OPEN = ("--bind", "0.0.0.0", "--host", "registry.lan", "--env", f"A={HARD}")
 PASSWORD = "correct-horse-battery"
@@ -140,7 +141,6 @@ def test_systemd_takes_the_unit(regsetup: Regsetup, tmp_path: Path) -> None:
     assert (volume.code, code(volume)) == (2, "embedded-needs-directory")
 
 
-@pytest.mark.slow
 def test_podmans_generator_makes_the_same_container_of_the_quadlet(
     regsetup: Regsetup, tmp_path: Path
 ) -> None:
@@ -164,7 +164,6 @@ def objects(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
-@pytest.mark.slow
 def test_kubernetes_objects_are_valid_and_hold_users_and_certificate(
     regsetup: Regsetup, tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_daemon_json_of_others_comes_back_to_the_byte(tmp_path: Path) -> None:
     assert (tmp_path / "daemon.json").read_bytes() == original
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(texts(), st.permutations(range(4)), st.permutations(range(4)))
 def test_whatever_was_installed_in_whatever_order_remove_gives_back_daemon_json_to_the_byte(

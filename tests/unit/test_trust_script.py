@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Registries: TypeAlias = Registry | list[Registry]
 
+pytestmark = pytest.mark.slow
 ADDRESS = "registry.lan:5000"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CA = new_ca("registry", Names.of(["registry.lan"]), NOW).certificate
