@@ -61,6 +61,30 @@ def mend(paths: Paths) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How ``up`` goes about it.
+
+    Attributes:
+        adopt: a container of the name that regsetup did not make is taken over.
+        renew_certificate: a new certificate is made, however long the one before is good.
+        guard: proves what replaces something before the old one goes; raises to have that one back.
+        to: the back end that the registry moves to.
+        confirm: asked whether the engine may be restarted, given the containers that this would stop.
+        ready_timeout: seconds that the registry has to answer.
+    """
+
+    adopt: bool = False
+    renew_certificate: bool = False
+    guard: Guard | None = None
+    to: Backend | None = None
+    confirm: Confirm = no_restart
+    ready_timeout: float = READY_TIMEOUT
+
+
+USUAL = Manner()
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
     """What ``up`` found and did.
 
@@ -79,50 +103,29 @@ class Deployed:
         return bool(self.plan.pending)
 
 
-def look(
-    loaded: Loaded,
-    paths: Paths,
-    *,
-    adopt: bool = False,
-    confirm: Confirm = no_restart,
-    renew_certificate: bool = False,
-    guarded: bool = False,
-    to: Backend | None = None,
-) -> Deployed:
-    """Plan and change nothing: ``--dry-run``; ``to`` is the back end that it moves to."""
+def look(loaded: Loaded, paths: Paths, manner: Manner = USUAL) -> Deployed:
+    """Plan and change nothing: ``--dry-run``."""
+    to = manner.to
     found = survey(
         loaded.deployment,
         loaded.wished,
         move(paths, to) if to else choose(loaded.deployment, paths, states.read(paths.state)),
         paths,
-        confirm,
-        adopt=adopt,
-        renew_certificate=renew_certificate,
-        guarded=guarded,
+        manner.confirm,
+        adopt=manner.adopt,
+        renew_certificate=manner.renew_certificate,
+        guarded=manner.guard is not None,
     )
     return Deployed(found, plan(found.goal, found.seen), {})
 
 
 def deploy(
-    loaded: Loaded,
-    paths: Paths,
-    ask: Passwords,
-    reporter: Reporter,
-    *,
-    confirm: Confirm = no_restart,
-    adopt: bool = False,
-    renew_certificate: bool = False,
-    ready_timeout: float = READY_TIMEOUT,
-    guard: Guard | None = None,
-    to: Backend | None = None,
+    loaded: Loaded, paths: Paths, ask: Passwords, reporter: Reporter, manner: Manner = USUAL
 ) -> Deployed:
     """Bring the registry to what is wanted, or leave everything as it was.
 
     Args:
-        guard: proves what replaces something before the old one goes; raises to have that one back.
-        to: the back end that it moves to.
         ask: returns the passwords of the users that will be added.
-        confirm: asked whether the engine may be restarted, given the containers that this would stop.
 
     Raises:
         RegsetupError: what went wrong; the steps done so far were undone.
@@ -130,19 +133,7 @@ def deploy(
     with exclusive(paths) as made:
         if unfinished(paths):
             raise RestoreUnfinished(paths.name)
-        return deploy_locked(
-            made,
-            loaded,
-            paths,
-            ask,
-            reporter,
-            confirm=confirm,
-            adopt=adopt,
-            renew_certificate=renew_certificate,
-            ready_timeout=ready_timeout,
-            guard=guard,
-            to=to,
-        )
+        return deploy_locked(made, loaded, paths, ask, reporter, manner)
 
 
 def deploy_locked(
@@ -151,36 +142,22 @@ def deploy_locked(
     paths: Paths,
     ask: Passwords,
     reporter: Reporter,
-    *,
-    confirm: Confirm = no_restart,
-    adopt: bool = False,
-    renew_certificate: bool = False,
-    ready_timeout: float = READY_TIMEOUT,
-    guard: Guard | None = None,
-    to: Backend | None = None,
+    manner: Manner = USUAL,
 ) -> Deployed:
     """Do what ``deploy`` does, for a caller that is ``exclusive`` already, which gave him ``made``.
 
     Raises:
         RegsetupError: what went wrong; the steps done so far were undone.
     """
-    before = look(
-        loaded,
-        paths,
-        adopt=adopt,
-        confirm=confirm,
-        renew_certificate=renew_certificate,
-        guarded=guard is not None,
-        to=to,
-    )
+    before = look(loaded, paths, manner)
     state = _state(before.survey, paths, made)
     if not before.changed:
         if not paths.state.exists():
             states.write(paths.state, _found_out(state, before.survey))
         return before
     passwords = ask(before.plan.new_users)
-    executor = Executor(Steps(before.survey, state, passwords, reporter, ready_timeout, guard))
-    executor.run(before.plan)
+    steps = Steps(before.survey, state, passwords, reporter, manner.ready_timeout, manner.guard)
+    Executor(steps).run(before.plan)
     # With --adopt the images' place was found out, not told; the container is ours now.
     left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
     if left:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from regsetup.backends import distribution
 from regsetup.backends.choice import reopen
-from regsetup.deploy import Deployed, deploy, look
+from regsetup.deploy import Deployed, Manner, deploy, look
 from regsetup.deployment import Backend, Volume
 from regsetup.errors import RegsetupError
 from regsetup.load import load
 from regsetup.safeguard import Safeguard, contents
 from regsetup.step import Action
-from regsetup.trust_here import no_restart
 from regsetup.waiting import READY_TIMEOUT
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def preview(paths: Paths, state: State, image: str | None, archive: Path | None)
     """
     wanted = _wanted(paths, image, archive)
     found = contents(_wanted(paths).deployment, paths)
-    planned = look(wanted, paths, guarded=True)
+    planned = look(wanted, paths, Manner(guard=Safeguard(found, lambda _check: None)))
     engine, newest, unknown = reopen(paths, state).engine, None, None
     if engine and image is None and archive is None:
         from regsetup.backends.images import ImageNotFound
@@ -204,16 +203,8 @@ def _replace(
     wanted: Loaded, paths: Paths, how: How, before: Inventory, to: Backend | None = None
 ) -> Upgraded:
     watch, guard = Stopwatch(how.reporter), Safeguard(before, how.told)
-    done = deploy(
-        wanted,
-        paths,
-        how.ask,
-        watch,
-        confirm=no_restart,
-        ready_timeout=how.ready_timeout,
-        guard=guard,
-        to=to,
-    )
+    manner = Manner(guard=guard, to=to, ready_timeout=how.ready_timeout)
+    done = deploy(wanted, paths, how.ask, watch, manner)
     return Upgraded(done, guard.checks, len(before.tags), watch.downtime)
 
 

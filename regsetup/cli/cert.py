@@ -86,7 +86,8 @@ def renew(
     own = wanted.tls is Tls.OWN
     loaded = load({"name": name}, {}, None, paths.home, cwd=paths.root)
     with Steps() as reporter:
-        done = deploy.deploy(loaded, paths, lambda _users: {}, reporter, renew_certificate=not own)
+        manner = deploy.Manner(renew_certificate=not own)
+        done = deploy.deploy(loaded, paths, lambda _users: {}, reporter, manner)
     if own and not done.changed:
         raise OwnCertificate(name)
     return finished(done, loaded, check=True)

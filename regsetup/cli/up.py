@@ -186,16 +186,10 @@ def up(
     source = Source(stdin=password_stdin, file=password_file, generate=yes)
     with unpacked(loaded) as told, Steps() as reporter:
         if dry_run:
-            return planned(deploy.look(told, paths, adopt=adopt), exit_code=exit_code)
-        done = deploy.deploy(
-            told,
-            paths,
-            source.take,
-            reporter,
-            confirm=never if yes else may_restart,
-            adopt=adopt,
-            ready_timeout=wait,
-        )
+            return planned(deploy.look(told, paths, deploy.Manner(adopt=adopt)), exit_code=exit_code)
+        confirm = never if yes else may_restart
+        manner = deploy.Manner(adopt=adopt, confirm=confirm, ready_timeout=wait)
+        done = deploy.deploy(told, paths, source.take, reporter, manner)
     return finished(done, loaded, check=not no_check)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup.auth.htpasswd import Cost, Password
-from regsetup.deploy import deploy
+from regsetup.deploy import Manner, deploy
 from regsetup.deployment import Backend, Paths
 from regsetup.load import find_home, load
 from regsetup.secret import Secret
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     if not adopt:
         flags["user"] = ["alice"]
     loaded = load(flags, os.environ, None, home, cwd=Path.cwd())
-    deploy(loaded, Paths(home, name), _passwords, Killer(int(n)), adopt=adopt)
+    deploy(loaded, Paths(home, name), _passwords, Killer(int(n)), Manner(adopt=adopt))
     return 0
 
 

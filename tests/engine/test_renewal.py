@@ -14,7 +14,7 @@ import pytest
 
 from regsetup.client import Endpoint, RegistryClient
 from regsetup.client.errors import AnswerCut, RegistryError, Unreachable
-from regsetup.deploy import deploy
+from regsetup.deploy import Manner, deploy
 from regsetup.deployment import Paths
 from regsetup.load import load
 from regsetup.step import Action
@@ -132,7 +132,7 @@ def test_the_old_pair_comes_back_when_the_registry_does_not_answer_with_the_new_
     wanted = load({"name": "registry"}, {}, None, paths.home, cwd=paths.root)
     spoils = Damager(paths.certs / "tls.key")
     with pytest.raises(NotHealthy):
-        deploy(wanted, paths, lambda _: {}, spoils, renew_certificate=True, ready_timeout=1)
+        deploy(wanted, paths, lambda _: {}, spoils, Manner(renew_certificate=True, ready_timeout=1))
     assert (paths.certs / "tls.crt").read_bytes() == old
     wait_for("the registry to answer with the old one", lambda: answers_with(deployed, before))
     assert not deployed.json("up", "--no-check")["changed"]
