@@ -64,8 +64,7 @@ def bars() -> Iterator[Audience]:
     """Show a bar for all bytes and one for each blob that moves, on a terminal."""
     from regsetup.transfer.watch import Silence
 
-    console = render.err()
-    if render.style.json or render.style.quiet or not console.is_terminal:
+    if render.style.json or render.style.quiet or not (console := render.err()).is_terminal:
         yield Silence()
         return
     from rich import progress

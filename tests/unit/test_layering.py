@@ -200,3 +200,11 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded & HEAVY == set()
+
+
+def test_a_command_with_plain_values_does_without_the_checks_of_typer() -> None:
+    program = "import sys; from regsetup.cli import run; run(sys.argv[1:]); print('pydantic' in sys.modules)"
+    command = [sys.executable, "-c", program, "exists", "127.0.0.1:1/app:1", "--plain-http", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert "refuses the connection" in done.stderr
