@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.servers import Server
+from benchmarks.servers import Server, as_installed
 from regsetup.client import Endpoint, RegistryClient
 from regsetup.contents import listing
 from regsetup.reference import Digest
@@ -99,11 +99,15 @@ def _fill(root: Path, repositories: int, tags: int) -> None:
 
 def _command(server: Server, given: argparse.Namespace) -> tuple[float, float]:
     """Return the seconds from the start of the process to its end, and its processor time."""
+    environment = as_installed()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "regsetup", "catalog", "--tags"]
     begin = time.perf_counter()
     done = subprocess.run(
-        [*command, "--registry", f"http://127.0.0.1:{server.port}"], capture_output=True, check=True
+        [*command, "--registry", f"http://127.0.0.1:{server.port}"],
+        capture_output=True,
+        check=True,
+        env=environment,
     )
     took = time.perf_counter() - begin
     assert done.stdout.count(b"\n") == given.repositories * given.tags

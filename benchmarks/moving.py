@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.servers import Server
+from benchmarks.servers import Server, as_installed
 from benchmarks.workloads import CONFIG, IMAGE
 
 if TYPE_CHECKING:
@@ -59,13 +59,14 @@ class Bench:
 
     place: Path
     results: dict[tuple[str, str, str], Measured] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=as_installed)
 
     def run(self, move: str, registry: str, tool: str, command: list[str]) -> None:
         """Run a command and note what it took."""
         measured = self.results.setdefault((move, registry, tool), Measured())
         home = self.place / "home"
         home.mkdir(exist_ok=True)
-        environment = os.environ | {"HOME": str(home), "REGSETUP_HOME": str(home / "regsetup")}
+        environment = self.environment | {"HOME": str(home), "REGSETUP_HOME": str(home / "regsetup")}
         begin = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -15,6 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def as_installed() -> dict[str, str]:
+    """Return an environment to run regsetup in, its bytecode written: pip writes that of what it installs."""
+    compileall.compile_dir(Path(__file__).parents[1] / "regsetup", quiet=2)
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 _RUN = """
 import sys
 from pathlib import Path

@@ -5,7 +5,7 @@ nothing that a digest can check. Importing it does not import urllib3; making a 
 """
 
 from regsetup.client.api import Descriptor, Manifest, RegistryClient
-from regsetup.client.downloads import Begun
+from regsetup.client.downloads import Begun, Passing
 from regsetup.client.endpoint import BadEndpoint, Credentials, Endpoint
 from regsetup.client.errors import (
     AnswerCut,
@@ -39,6 +39,7 @@ __all__ = [
     "Manifest",
     "NotARegistry",
     "NotFound",
+    "Passing",
     "PlainHttp",
     "RegistryClient",
     "RegistryError",

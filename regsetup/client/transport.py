@@ -54,6 +54,11 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | BinaryIO | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again after a cut: of a file a registry may have kept the beginning."""
+        return self.method in _REPEATABLE and (self.body is None or isinstance(self.body, bytes))
+
     def __str__(self) -> str:
         return f"{self.method} {urlsplit(self.target).path}"
 
@@ -179,7 +184,7 @@ class Transport:
             try:
                 response = self._exchange(ask, url, authorization)
             except AnswerCut:
-                if ask.method not in _REPEATABLE or tried == _TRIES:
+                if not ask.repeatable or tried == _TRIES:
                     raise
             else:
                 pause = max(pause, _asked_pause(response))

@@ -2,7 +2,7 @@
 
 OCI distribution-spec 1.1, "Pushing Manifests": blobs first, each asked for (HEAD), mounted from another
 repository or uploaded; then manifests, those of an index before it; the tag last. The registry compares what
-it got with the digest, so files are not hashed here as well.
+it got with the digest, so what is sent is not hashed here as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import functools
 import io
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from regsetup.client import AnswerCut, UnexpectedAnswer
+from regsetup.client import UnexpectedAnswer
+from regsetup.errors import RegsetupError
 from regsetup.image.document import OCI_MANIFEST, Part, parse
 from regsetup.image.layout import blob_name, open_part, verify
 from regsetup.image.packing import packed
@@ -54,7 +55,10 @@ class Goal:
         fate = self.offer(blob)
         if fate is None:
             counted = Counted(content, functools.partial(watch.moved, blob.digest))
-            self.client.put_blob(self.repository, cast("BinaryIO", counted), blob.digest)
+            try:
+                self.client.put_blob(self.repository, cast("BinaryIO", counted), blob.digest)
+            except SourceFailed as failed:
+                raise failed.error from None
             watch.ended(blob.digest, Fate.MOVED, blob.size)
         else:
             watch.moved(blob.digest, blob.size)
@@ -77,6 +81,14 @@ class Goal:
             announce(self.client, self.repository, one, one.document.subject)
 
 
+class SourceFailed(Exception):
+    """What is sent can't be read, which is not the registry's fault that takes it."""
+
+    def __init__(self, error: RegsetupError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Counted(io.RawIOBase):
     """A file that tells how much of it was read."""
 
@@ -86,8 +98,15 @@ class Counted(io.RawIOBase):
         self._at = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read, and tell."""
-        piece = self._content.read(size)
+        """Read, and tell.
+
+        Raises:
+            SourceFailed: it can't be read.
+        """
+        try:
+            piece = self._content.read(size)
+        except RegsetupError as error:
+            raise SourceFailed(error) from error
         self._at += len(piece)
         self._told(len(piece))
         return piece
@@ -101,10 +120,12 @@ class Counted(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move; what was read before does not count."""
-        self._told(-self._at)
-        self._at = 0
-        return self._content.seek(offset, whence)
+        """Move; what is sent again does not count twice. Who goes to the end asks for the length."""
+        at = self._content.seek(offset, whence)
+        if whence != io.SEEK_END:
+            self._told(at - self._at)
+            self._at = at
+        return at
 
     def tell(self) -> int:
         """Return where the next byte is read from."""
@@ -128,15 +149,12 @@ def push_layout(files: Files, tree: Tree, goal: Goal, reference: str | Digest | 
 
 
 def _push_blob(files: Files, blob: Part, goal: Goal, watch: Watch) -> None:
-    """Send a blob; once more, in a new upload, if the file is right and the registry did not get it whole.
-
-    After a cut the client sends again into the same upload, which registry:2 then has the beginning of twice.
-    """
+    """Send a blob; once more, if the file is right and the registry did not get it so."""
     watch.began(blob.digest, blob.size)
     with open_part(files, blob) as content:
         try:
             goal.take(blob, content, watch)
-        except (AnswerCut, UnexpectedAnswer):
+        except UnexpectedAnswer:
             verify(files, blob)  # whose fault was it?
             goal.take(blob, content, watch)
 
@@ -185,17 +203,21 @@ def _push_layer(files: Files, layer: ArchiveLayer, goal: Goal, watch: Watch, *, 
 def copy_blobs(
     client: RegistryClient, repository: str, blobs: Sequence[Part], goal: Goal, watch: Watch
 ) -> None:
-    """Stream blobs from one registry into another, verified on their way; nothing is kept on disk.
+    """Stream blobs from one registry into another, which compares them with their digests.
 
     Raises:
-        RegistryError: one does not give, or the other does not take.
+        RegistryError: one does not give, or not what it should; or the other does not take.
     """
     watch.total(sum(blob.size for blob in blobs), len(blobs))
 
     def copy(blob: Part) -> None:
         watch.began(blob.digest, blob.size)
         with RemoteBlob(client, repository, blob) as content:
-            goal.take(blob, content, watch)
+            try:
+                goal.take(blob, content, watch)
+            except UnexpectedAnswer:
+                content.verify()  # whose fault was it?
+                goal.take(blob, content, watch)
 
     ordered = sorted(blobs, key=lambda blob: -blob.size)
     together([functools.partial(copy, blob) for blob in ordered], watch.stop)

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsetup.client import AnswerCut, Begun, Unreachable
+from regsetup.client import AnswerCut, Begun, Passing, UnexpectedAnswer, Unreachable
 from regsetup.image.document import MAX_DOCUMENT, Part
 from regsetup.image.tree import Tree, check_platform, grow
 
@@ -85,12 +85,16 @@ def pieces(client: RegistryClient, repository: str, part: Part, begun: Begun) ->
                 raise
             time.sleep(_PAUSE * 2**vain)
         else:
+            if begun.length < part.size:
+                what = f"GET a blob of {repository}"
+                reason = f"{begun.length} bytes long, not {part.size}"
+                raise UnexpectedAnswer(client.endpoint.address, what, reason)
             return
     raise AnswerCut(client.endpoint.address, f"{part.digest} was cut {_CUTS} times")
 
 
 class RemoteBlob(io.RawIOBase):
-    """A blob of a registry as a file: read once from its beginning, and again after ``seek(0)``."""
+    """A blob of a registry as a file. Its digest is for who reads it, or for ``verify``."""
 
     def __init__(self, client: RegistryClient, repository: str, part: Part) -> None:
         """Ask for nothing yet."""
@@ -106,27 +110,42 @@ class RemoteBlob(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """To the beginning and the end."""
+        """Yes."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to the beginning, or to the end to learn the length."""
+        """Go to an offset from the beginning, or to the end."""
         self._end()
-        self._at = 0
-        return self._part.size if whence == io.SEEK_END else offset
+        self._at = self._part.size if whence == io.SEEK_END else offset
+        return self._at
 
     def tell(self) -> int:
-        """Return how much was read."""
+        """Return where the next byte is read from."""
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read the next piece, no longer than ``size``; empty at the end, when its digest was verified."""
+        """Read the next piece, no longer than ``size``; empty at the end.
+
+        Raises:
+            RegistryError: it is not to be had, or has another length.
+        """
         if self._pieces is None:
-            self._pieces = pieces(self._client, self._repository, self._part, Begun(self._part.digest))
+            passing = Passing(self._part.digest, self._at)
+            self._pieces = pieces(self._client, self._repository, self._part, passing)
         piece = self._rest or next(self._pieces, b"")
         piece, self._rest = (piece[:size], piece[size:]) if 0 <= size < len(piece) else (piece, b"")
         self._at += len(piece)
         return piece
+
+    def verify(self) -> None:
+        """Read it all and compare it with its digest.
+
+        Raises:
+            DigestMismatch: they differ.
+        """
+        self._end()
+        for _ in pieces(self._client, self._repository, self._part, Begun(self._part.digest)):
+            pass
 
     def close(self) -> None:
         """Give the connection back."""
