@@ -508,3 +508,39 @@ def test_control_c_leaves_what_can_be_resumed_and_of_a_file_nothing(
         assert not any(name.endswith(("index.json", ".lock")) for name in left)
         asked(Honest(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / target))
         assert pushed_again(tmp_path / target) == shelf.root
+
+
+@pytest.mark.parametrize("command", [["push"], ["copy", "--no-referrers"]])
+def test_control_c_while_a_registry_takes_its_time_gives_nothing_a_name(
+    regsetup: Regsetup, shelf: Shelf, command: list[str]
+) -> None:
+    came, ended = threading.Event(), threading.Event()
+
+    def stalling(request: Request) -> bytes:
+        if request.method == "HEAD":
+            return reply(404)
+        if request.method == "POST":
+            return reply(202, Location="/v2/team/app/blobs/uploads/1")
+        if request.method == "PUT":
+            came.set()
+            ended.wait(60)
+        return reply(200, b"{}")
+
+    with Liar(Honest(shelf)) as source, Liar(stalling) as target:
+        given = str(shelf.path) if command == ["push"] else f"{source.address}/team/app:1"
+        words = [sys.executable, "-m", "regsetup", *command, given, f"{target.address}/team/app:1"]
+        environment = dict(os.environ) | regsetup.environment()
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            try:
+                assert came.wait(30)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=20)
+            finally:
+                process.kill()
+                ended.set()
+    assert (process.returncode, out) == (1, ""), err
+    assert re.match("error: interrupted", err)
+    assert "Traceback" not in err
+    assert not [one for one in target.requests if "/manifests/" in one.path and one.method == "PUT"]

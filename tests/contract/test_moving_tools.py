@@ -172,6 +172,20 @@ def piped_environment(regsetup: Regsetup) -> dict[str, str]:
     return dict(os.environ) | regsetup.environment() | {"PATH": path}
 
 
+def test_an_image_in_docker_s_types_is_found_by_skopeo_in_a_layout_without_its_tag(
+    regsetup: Regsetup, address: str, tmp_path: Path, skopeo: Skopeo
+) -> None:
+    """And as docker-archive: skopeo before 1.10 looks in layouts for tags of images in OCI's types alone."""
+    shelf = Shelf.docker(tmp_path / "made")
+    ref = f"{address}/docker:1"
+    regsetup("push", str(shelf.path), ref).ok()
+    regsetup("pull", ref, str(tmp_path / "layout")).ok()
+    regsetup("pull", ref, str(tmp_path / "file.tar")).ok()
+    found = json.loads(skopeo("inspect", f"oci:{tmp_path}/layout").ok().out)
+    assert found["Digest"] == str(shelf.root)
+    skopeo("copy", f"docker-archive:{tmp_path}/file.tar", f"dir:{tmp_path}/dir").ok()
+
+
 @pytest.mark.slow
 def test_what_is_pulled_is_read_by_skopeo_podman_and_buildah(
     regsetup: Regsetup, address: str, tmp_path: Path, skopeo: Skopeo, podman: Podman
