@@ -215,7 +215,7 @@ class DockerRuntime:
         if container is None:
             return "the container is gone"
         state = container.attrs["State"]
-        if state["Running"] and not state["Restarting"] and not container.attrs["RestartCount"]:
+        if state["Running"] and not state["Restarting"]:  # also anew: its code is 0 until it ends again
             return "Docker finds it unhealthy" if _health(state) == "unhealthy" else None
         words = f": {state['Error']}" if state.get("Error") else ""
         return f"the container exited with code {state['ExitCode']}{words}"

@@ -185,7 +185,7 @@ def test_a_broken_replacement_brings_the_old_one_back(deployed: Deployed, privat
     assert done.code == 1
     error = deployed.error(done)
     assert error["code"] == "not-healthy"
-    assert "exited with code" in error["cause"]
+    assert "exited with code 2" in error["cause"], "not the 0 of one that Docker started again"
     assert "nonsense" in error["cause"], "the container's last words are shown"
     assert deployed.life()[0] == identity
     assert deployed.container().status == "running"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.run import free_port
+
 PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
@@ -204,7 +206,15 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 
 def test_a_command_with_plain_values_does_without_the_checks_of_typer() -> None:
     program = "import sys; from regsetup.cli import run; run(sys.argv[1:]); print('pydantic' in sys.modules)"
-    command = [sys.executable, "-c", program, "exists", "127.0.0.1:1/app:1", "--plain-http", "-q"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "exists",
+        f"127.0.0.1:{free_port()}/app:1",
+        "--plain-http",
+        "-q",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert "refuses the connection" in done.stderr
