@@ -1,18 +1,22 @@
 """The certificate of a registry: why it must be made or replaced, and doing so.
 
 Decides by ``auth.certificates``; the files are ``host.certificate_files``. The names of a self-signed one are
-those of ``--host``, the machine's own and loopback, so that this machine needs no DNS to prove it.
+those of ``--host``, the machine's own and loopback, so that this machine needs no DNS to prove it. With
+``--tls acme`` the registry does all of it, and its certificates are only looked at.
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from regsetup.auth.certificates import KeyPair, Names, Renewal
+from regsetup import acme
+from regsetup.auth.certificates import CertificateError, KeyPair, Names, Renewal
 from regsetup.deployment import DEFAULT_NAME, Tls
 from regsetup.errors import RegsetupError
-from regsetup.host.certificate_files import CertificateFiles
+from regsetup.host.certificate_files import CertificateFiles, CertificatesHidden, Found
 from regsetup.secret import Secret
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment, Paths
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ASKING = 5.0  # seconds; for what another machine shows
 
 
 class PairUnreadable(RegsetupError):
@@ -53,16 +58,60 @@ def ending(wanted: Deployment, paths: Paths, now: datetime) -> tuple[EndsSoon, .
     """
     if wanted.tls is Tls.OFF:
         return ()
+    found = look(wanted, paths)
     name = "" if wanted.name == DEFAULT_NAME else f" --name {wanted.name}"
     renew = f"regsetup cert renew{name}"
     if wanted.tls is Tls.OWN:
         renew = f"regsetup up{name} --cert FILE --key FILE, with a new pair"
-    found = certificate_files(paths).find()
+    if wanted.tls is Tls.ACME:
+        renew = f"regsetup logs{name} says why the registry did not renew it: DNS, or port {acme.PORT}"
+        late = found.leaf is not None and found.leaf.days_left(now) < acme.LATE
+        return (EndsSoon("certificate", found.leaf, now, renew),) if found.leaf and late else ()
     there = (
         ("CA", found.ca, f"{renew}; then every client needs the new CA: regsetup trust export{name}"),
         ("certificate", found.leaf, renew),
     )
     return tuple(EndsSoon(what, one, now, fix) for what, one, fix in there if one and one.ends_soon(now))
+
+
+def look(wanted: Deployment, paths: Paths) -> Found:
+    """Return what the registry has; of several from Let's Encrypt the one that ends first.
+
+    Raises:
+        CertificatesHidden: they are another user's.
+    """
+    if wanted.tls is not Tls.ACME:
+        return certificate_files(paths).find()
+    issued = filter(None, (_issued(wanted, paths, host.lower()) for host in wanted.hosts))
+    return Found(None, min(issued, key=lambda one: one.not_after, default=None))
+
+
+def _issued(wanted: Deployment, paths: Paths, host: str) -> Certificate | None:
+    """Read it where autocert keeps it (key first, then the chain), or on another machine ask for it.
+
+    Here the registry is not asked: of a name without a certificate it would order one.
+    """
+    from regsetup.auth import x509
+
+    try:
+        pem = _shown(wanted, host) if wanted.machine else (paths.acme / host).read_bytes()
+        return x509.read(pem[pem.find(b"-----BEGIN CERTIFICATE") :])
+    except PermissionError as error:
+        raise CertificatesHidden(paths.acme / host) from error
+    except (OSError, CertificateError):
+        return None
+
+
+def _shown(wanted: Deployment, host: str) -> bytes:
+    """Return the certificate that the registry shows for a name, whoever signed it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = (wanted.local.host, wanted.port)
+    with (
+        socket.create_connection(address, _ASKING) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+    ):
+        return ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True) or b"").encode()
 
 
 def certificate_files(paths: Paths) -> CertificateFiles:
@@ -77,7 +126,7 @@ def why_install(wanted: Deployment, paths: Paths) -> str | None:
         CertificateError: the pair of ``--cert`` and ``--key`` would be refused by clients.
     """
     files, now = certificate_files(paths), datetime.now(UTC)
-    if wanted.tls is Tls.OFF:
+    if not wanted.keeps_pair:
         return None
     if wanted.tls is Tls.SELF_SIGNED:
         decision = files.decide(_hosts(wanted), _machine(wanted), now)

@@ -32,6 +32,7 @@ class Tls(StrEnum):
     OFF = "off"
     SELF_SIGNED = "self-signed"
     OWN = "own"
+    ACME = "acme"
 
 
 class Trust(StrEnum):
@@ -149,6 +150,11 @@ class Paths:
         return self.root / "certs"
 
     @property
+    def acme(self) -> Path:
+        """What the registry keeps of its own dealings with Let's Encrypt: account, keys, certificates."""
+        return self.root / "acme"
+
+    @property
     def authority(self) -> Path:
         """The key of the registry's own CA, which no container sees."""
         return self.root / "ca"
@@ -186,6 +192,7 @@ class Deployment:
         bundle: where the image comes from unless it is here; then nothing is pulled.
         users: must exist when done; others stay.
         auth: whether credentials are asked for.
+        acme_email: whom Let's Encrypt may write to.
         daemon_json, certs_d: instead of the engine's own ``daemon.json`` and ``certs.d``.
         env: further variables of the container, sorted by name.
     """
@@ -206,6 +213,7 @@ class Deployment:
     tls: Tls = Tls.OFF
     cert: Path | None = None
     key: Path | None = None
+    acme_email: str | None = None
     insecure: bool = False
     trust: Trust = Trust.AUTO
     daemon: Daemon = Daemon.AUTO
@@ -220,6 +228,11 @@ class Deployment:
     def scheme(self) -> str:
         """``http`` or ``https``."""
         return "http" if self.tls is Tls.OFF else "https"
+
+    @property
+    def keeps_pair(self) -> bool:
+        """Whether certificate and key are files that regsetup keeps, and not the registry itself."""
+        return self.tls in (Tls.SELF_SIGNED, Tls.OWN)
 
     @property
     def address(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regsetup import acme
 from regsetup.auth.htpasswd import check_name
 from regsetup.deployment import (
     DEFAULT_NAME,
@@ -41,9 +42,9 @@ _LAST_UP = "the last up"
 # What is said now about the left one also takes back what the last `up` remembered of the right ones.
 _OVERRULES = {
     "user": ("auth",),
-    "insecure": ("tls", "cert", "key"),
-    "tls": ("insecure", "cert", "key"),
-    "cert": ("insecure", "tls"),
+    "insecure": ("tls", "cert", "key", "acme_email"),
+    "tls": ("insecure", "cert", "key", "acme_email"),
+    "cert": ("insecure", "tls", "acme_email"),
 }
 _HOME = Field("home", read_path)
 
@@ -125,6 +126,8 @@ def load(
 def _not_overruled(saved: Mapping[str, Given], given: Mapping[str, Given]) -> dict[str, Given]:
     meant = {left: one for left, one in given.items() if read(FIELDS[left], one) is not False}
     gone = {right for left in meant for right in _OVERRULES.get(left, ())}
+    if "tls" in meant and meant["tls"].texts == (Tls.ACME,):
+        gone.discard("acme_email")
     return {key: one for key, one in saved.items() if key not in gone}
 
 
@@ -163,21 +166,27 @@ def resolve(values: Mapping[str, Any], paths: Paths) -> Deployment:
     """Fill in what depends on other settings: storage, TLS, users, names.
 
     Beyond loopback the defaults are TLS and a user; on loopback, plain HTTP without users. A registry on
-    another machine is beyond loopback, and its images are in a volume.
+    another machine is beyond loopback, and its images are in a volume. With ``--tls acme`` it is beyond
+    loopback, and on the port where Let's Encrypt asks.
     """
     _contradictions(values)
-    machine = values.get("machine")
+    machine, is_acme = values.get("machine"), values.get("tls") == Tls.ACME
     settings = {key: value for key, value in values.items() if value is not None and key in _DIRECT}
     users = tuple(check_name(name) for name in values.get("user") or ())
-    bind = values.get("bind") or (ANYWHERE if machine else "127.0.0.1")
+    if is_acme:
+        settings = {"port": acme.PORT} | settings
+    bind = values.get("bind") or (ANYWHERE if machine or is_acme else "127.0.0.1")
     local = is_loopback(bind)
     auth = values.get("auth")
     auth = (bool(users) or not local) if auth is None else auth
+    hosts = values.get("host") or (() if local else (machine or socket.gethostname(),))
+    if is_acme:
+        acme.require_public(hosts)
     return Deployment(
         **settings,
         bind=bind,
         storage=values.get("data") or _storage(paths, machine),
-        hosts=values.get("host") or (() if local else (machine or socket.gethostname(),)),
+        hosts=hosts,
         users=users,
         auth=auth,
         tls=_tls(values, local=local),
@@ -204,7 +213,9 @@ def _tls(values: Mapping[str, Any], *, local: bool) -> Tls:
 def _contradictions(values: Mapping[str, Any]) -> None:
     if bool(values.get("cert")) != bool(values.get("key")):
         raise Contradiction("--cert and --key belong together", fix="give both, or neither")
-    if values.get("cert") and values.get("tls") in ("off", "self-signed"):
+    if values.get("acme_email") and values.get("tls") != Tls.ACME:
+        raise Contradiction("--acme-email is for --tls acme", fix="give both, or neither")
+    if values.get("cert") and values.get("tls") in ("off", "self-signed", "acme"):
         raise Contradiction(
             f"--cert brings a certificate, and --tls {values['tls']} does without",
             fix="leave one of them out",
@@ -215,7 +226,7 @@ def _contradictions(values: Mapping[str, Any]) -> None:
         raise Contradiction("--user and --no-auth exclude each other", fix="leave one of them out")
     if values.get("machine"):
         _reachable(values["machine"], values)
-    if values.get("insecure") and (values.get("cert") or values.get("tls") == "self-signed"):
+    if values.get("insecure") and (values.get("cert") or values.get("tls") in ("self-signed", "acme")):
         raise Contradiction(
             "--insecure means plain HTTP, and a certificate was asked for", fix="leave one of them out"
         )

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from regsetup import settings, storage, trust_here, users
+from regsetup import acme, settings, storage, trust_here, users
 from regsetup import state as states
 from regsetup.backends.choice import other_side, require_here
 from regsetup.backends.container import config_text
@@ -84,9 +84,12 @@ def survey(
     Raises:
         PortInUse: the wanted port is held by somebody else.
         BadArchive: ``--image-archive`` is not an image archive.
+        NoAcme: the bundled registry is to get a certificate by itself.
         BundleLacksImage: nothing may be pulled, and the image is neither here nor in the bundle.
     """
     archive = None
+    if wanted.tls is Tls.ACME and choice.engine is None:
+        raise acme.NoAcme(choice.reason)
     if choice.engine and wanted.image_archive:
         wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
     elif choice.engine and wanted.bundle:
@@ -236,8 +239,10 @@ def _directories(wanted: Deployment, paths: Paths) -> tuple[str, ...]:
     needed = [paths.home, paths.root]
     if wanted.auth:
         needed.append(paths.auth)
-    if wanted.tls is not Tls.OFF:
+    if wanted.keeps_pair:
         needed.append(paths.certs)
+    if wanted.tls is Tls.ACME and wanted.machine is None:
+        needed.append(paths.acme)
     return tuple(str(path) for path in needed)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsetup.deployment import Directory, Volume
+from regsetup import acme
+from regsetup.deployment import Directory, Tls, Volume
 from regsetup.errors import RegsetupError
 from regsetup.step import Action, Plan, Resource, Step
 
@@ -85,6 +86,7 @@ def plan(goal: Goal, seen: Observed) -> Plan:
             *_image(goal, settled),
             *_files(goal, settled),
             *_users(goal, settled),
+            *_by_itself(goal),
             _generated("deployment.yaml", Resource.DEPLOYMENT, goal, settled),
             *moved,
             *leftovers,
@@ -194,6 +196,18 @@ def _users(goal: Goal, seen: Observed) -> Iterator[Step]:
             yield Step(Action.ADD, Resource.USER, name, "not in htpasswd")
 
 
+def _by_itself(goal: Goal) -> Iterator[Step]:
+    """Say what the registry does about its certificate without regsetup, and what it needs for that."""
+    for note in acme.notes(goal.deployment):
+        yield Step(Action.KEEP, Resource.CERTIFICATE, goal.deployment.address, note)
+
+
+def _until(wanted: Deployment) -> str:
+    if wanted.tls is not Tls.ACME:
+        return "until it answers /v2/"
+    return f"until it has a certificate for {', '.join(wanted.hosts)} and answers /v2/"
+
+
 def _trust(goal: Goal) -> Iterator[Step]:
     for address in goal.stale_trust:
         yield Step(Action.REMOVE, Resource.TRUST, address, "not an address of the registry any more")
@@ -203,7 +217,7 @@ def _trust(goal: Goal) -> Iterator[Step]:
 
 def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
     name, current = goal.deployment.name, seen.current
-    wait = Step(Action.WAIT, goal.runtime, name, "until it answers /v2/")
+    wait = Step(Action.WAIT, goal.runtime, name, _until(goal.deployment))
     if seen.other:
         yield from _move(goal, seen, wait)
         return

@@ -21,13 +21,14 @@ TIMEOUT = 2.0  # seconds; it is on this machine
 def endpoint(wanted: Deployment, paths: Paths, credentials: Credentials | None = None) -> Endpoint:
     """Return the address on this machine, with the CA that signed its certificate.
 
-    A certificate of one's own is checked for the name that clients use: no DNS is needed for that.
+    One's own certificate, or Let's Encrypt's, is checked for the name that clients use: no DNS is needed for
+    that, and a registry that gets its own answers nobody who does not name it.
     """
     return Endpoint(
         f"{wanted.scheme}://{wanted.local}",
         ca=paths.certs / "ca.crt" if wanted.tls is Tls.SELF_SIGNED else None,
         credentials=credentials,
-        certified_name=wanted.hosts[0] if wanted.tls is Tls.OWN and wanted.hosts else None,
+        certified_name=wanted.hosts[0] if wanted.tls in (Tls.OWN, Tls.ACME) and wanted.hosts else None,
     )
 
 

@@ -19,7 +19,7 @@ from regsetup import users
 from regsetup.backends.choice import users_carrier
 from regsetup.backends.engine import connect
 from regsetup.client import RegistryClient, RegistryError
-from regsetup.deployment import Directory, is_loopback
+from regsetup.deployment import Directory, Tls, is_loopback
 from regsetup.errors import RegsetupError
 from regsetup.host.files import Locked
 from regsetup.probe import endpoint
@@ -188,7 +188,10 @@ def _through_engine(
             return Check(name, Outcome.SKIPPED, 0.0, there)
         address = _engine_address(wanted, paths, engine)
         if address is None:
-            return Check(name, Outcome.SKIPPED, 0.0, f"the engine is not told to trust {wanted.address}")
+            why = f"the engine is not told to trust {wanted.address}"
+            if wanted.tls is Tls.ACME:  # it answers to its names only, not on loopback
+                why = f"{wanted.hosts[0]} does not lead to an address of this machine"
+            return Check(name, Outcome.SKIPPED, 0.0, why)
         way = partial(_by_engine, engine, address, where)
         return timed(name, partial(_pushed_and_taken_back, way, where, data))
     finally:
@@ -205,6 +208,8 @@ def _engine_address(wanted: Deployment, paths: Paths, engine: Engine) -> str | N
     told = {one.address for one in TrustFile(paths.home).entries() if one.client == client}
     if wanted.address in told and not wanted.machine and _resolves(wanted.hosts[0]):
         return wanted.address
+    if wanted.tls is Tls.ACME:
+        return wanted.address if _leads_here(wanted.hosts[0]) else None
     there = replace(wanted, machine=None).local  # as the engine's own machine calls it
     return str(there) if is_loopback(there.host) and not engine.podman else None
 
@@ -214,6 +219,18 @@ def _resolves(host: str) -> bool:
         return bool(socket.getaddrinfo(host, None))
     except OSError:
         return False
+
+
+def _leads_here(host: str) -> bool:
+    """Tell whether a name is this machine; behind a NAT it need not come back to it."""
+    from regsetup.host.names import machine_names
+
+    own = {str(address) for address in machine_names().addresses}
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return bool(found & own)
 
 
 def _by_engine(engine: Engine, address: str, where: Endpoint, repository: str) -> Reference:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from regsetup.deployment import Backend, Daemon, Directory, Listen, RestartPolicy, Storage, Trust, Volume
-from regsetup.errors import UsageError
 from regsetup.reference import BadReference, Reference
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # an anonymous one has 64 hex digits
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EMAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")  # ASCII, as RFC 8555 section 7.3 has it
 _PORT = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -42,21 +42,6 @@ E = TypeVar("E", bound="StrEnum")
 
 class BadValue(ValueError):
     """The text does not say what this setting needs; the message says what it needs."""
-
-
-class NoAcme(UsageError):
-    """``--tls acme``: neither registry can be relied on to get certificates by itself."""
-
-    code = "no-acme"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "regsetup gets no certificate from Let's Encrypt by itself",
-            cause="the bundled registry has no ACME client, and registry:2's works on port 443 of a public "
-            "name only, and tells nobody when it fails",
-            fix="certbot certonly -d NAME --deploy-hook 'regsetup cert renew', then regsetup up --host NAME "
-            "--cert /etc/letsencrypt/live/NAME/fullchain.pem --key /etc/letsencrypt/live/NAME/privkey.pem",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +197,13 @@ def realm(text: str, _base: Path) -> str:
     return text
 
 
+def email(text: str, _base: Path) -> str:
+    """Read an address that mail goes to; only its form is looked at."""
+    if not _EMAIL.fullmatch(text):
+        raise BadValue("an address such as admin@example.org")
+    return text
+
+
 def boolean(text: str, _base: Path) -> bool:
     """Read true or false."""
     if text.lower() in _TRUE:
@@ -235,10 +227,8 @@ def choice(kind: type[E]) -> Callable[[str, Path], E]:
 
 def tls(text: str, _base: Path) -> str:
     """Read where the certificate comes from; ``auto`` is decided when the rest is known."""
-    if text == "acme":
-        raise NoAcme
-    if text not in ("auto", "off", "self-signed"):
-        raise BadValue("one of auto, off, self-signed")
+    if text not in ("auto", "off", "self-signed", "acme"):
+        raise BadValue("one of auto, off, self-signed, acme")
     return text
 
 
@@ -261,6 +251,7 @@ FIELDS = {
         Field("tls", tls),
         Field("cert", link),
         Field("key", link),
+        Field("acme_email", email),
         Field("insecure", boolean),
         Field("trust", choice(Trust)),
         Field("daemon", choice(Daemon)),

@@ -53,11 +53,12 @@ class StateTooNew(RegsetupError):
 
 
 class Kind(StrEnum):
-    """What an entry of the ledger is."""
+    """What an entry of the ledger is; ``KEYS`` is a volume with an account and certificates."""
 
     CONTAINER = "container"
     SERVICE = "service"
     VOLUME = "volume"
+    KEYS = "keys"
     IMAGE = "image"
     DIRECTORY = "directory"
     FILE = "file"

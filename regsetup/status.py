@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from regsetup import history, storage
 from regsetup.backends.choice import reopen
-from regsetup.certify import certificate_files, ending
+from regsetup.certify import ending
+from regsetup.certify import look as look_at_certificates
 from regsetup.deployment import Directory, Paths, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host.certificate_files import CertificatesHidden
@@ -121,7 +122,7 @@ def _certificate_days(wanted: Deployment, paths: Paths, now: datetime) -> int | 
     if wanted.tls is Tls.OFF:
         return None
     with contextlib.suppress(CertificatesHidden):
-        leaf = certificate_files(paths).find().leaf
+        leaf = look_at_certificates(wanted, paths).leaf
         return leaf.days_left(now) if leaf else None
     return None
 

@@ -7,6 +7,7 @@ None where there is nothing to undo.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from regsetup.state import Entry, Kind, State, storage_entry
 from regsetup.step import Action, Resource, Step
 from regsetup.trust import install as trust
 from regsetup.trust_here import TrustFile, forget, registry
-from regsetup.waiting import READY_TIMEOUT, until_it_answers, until_it_serves
+from regsetup.waiting import READY_TIMEOUT, until_certified, until_it_answers, until_it_serves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,6 +81,8 @@ class Steps:
         self._record(Kind.DIRECTORY, step.target)
         make_private(path)
         self.save(self.state)  # the ledger has had no place to lie in until now
+        if path == self.survey.paths.acme:  # with what a registry wrote into it that got no certificate
+            return lambda: shutil.rmtree(path, ignore_errors=True)
         return lambda: remove_empty(made)
 
     def make_storage(self, _step: Step) -> Callable[[], None]:
@@ -175,8 +178,28 @@ class Steps:
         runtime, wanted = self.survey.choice.runtime, self.survey.wanted
         self._record_storage()
         self._record(Kind(runtime.kind), wanted.name)
+        forget_volume = self._make_acme_volume()
         runtime.create(wanted, runtime.spec(wanted))
-        return runtime.remove
+
+        def undo() -> None:
+            runtime.remove()
+            forget_volume()
+
+        return undo
+
+    def _make_acme_volume(self) -> Callable[[], None]:
+        """Make the volume that an engine elsewhere keeps for a registry with ``--tls acme``."""
+        wanted = self.survey.wanted
+        if wanted.tls is not Tls.ACME or wanted.machine is None:
+            return lambda: None
+        from regsetup.backends import container, volumes
+
+        engine, name = self.survey.choice.docker(), container.acme_volume(wanted.name)
+        self._record(Kind.KEYS, name)
+        if volumes.exists(engine, name):
+            return lambda: None
+        volumes.create(engine, name, {"io.regsetup.name": wanted.name})
+        return lambda: volumes.remove(engine, name)
 
     def start(self, _step: Step) -> Callable[[], None]:
         """Start it."""
@@ -253,8 +276,12 @@ class Steps:
 
     def wait(self, _step: Step) -> None:
         """Wait until it answers, or say why it never will."""
-        where = endpoint(self.survey.wanted, self.survey.paths)
-        until_it_answers(self.survey.choice.runtime, self.survey.wanted.name, where, self.ready_timeout)
+        wanted, runtime = self.survey.wanted, self.survey.choice.runtime
+        where = endpoint(wanted, self.survey.paths)
+        if wanted.tls is Tls.ACME:
+            until_certified(runtime, wanted, where, self.ready_timeout)
+        else:
+            until_it_answers(runtime, wanted.name, where, self.ready_timeout)
         if self.survey.goal.certificate:
             self._until_it_serves_the_new_certificate()
 

@@ -7,6 +7,7 @@ same registry back.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +179,7 @@ def purge(removal: Removal, paths: Paths) -> list[Path]:
         return []
     for target in removal.state.of(Kind.STORAGE):
         storage.purge(Path(target))
-    if removal.state.of(Kind.VOLUME) or removal.state.of(Kind.IMAGE):
+    if any(removal.state.of(kind) for kind in (Kind.VOLUME, Kind.KEYS, Kind.IMAGE)):
         _purge_engine(removal.choice.engine or engine_of(removal.state), removal.state)
     _purge_files(removal.state, paths)
     directories = {Path(target) for target in removal.state.of(Kind.DIRECTORY)}
@@ -188,7 +189,7 @@ def purge(removal: Removal, paths: Paths) -> list[Path]:
 def _purge_engine(engine: Engine, state: State) -> None:
     from regsetup.backends import images, volumes
 
-    for name in state.of(Kind.VOLUME):
+    for name in (*state.of(Kind.VOLUME), *state.of(Kind.KEYS)):
         volumes.remove(engine, name)
     for reference in state.of(Kind.IMAGE):
         images.remove_unused(engine, reference)
@@ -199,6 +200,8 @@ def _purge_files(state: State, paths: Paths) -> None:
     for path in [*ours, paths.config, paths.log, paths.history, paths.content_lock]:
         path.unlink(missing_ok=True)
     certificate_files(paths).remove()
+    if paths.acme.is_dir():
+        shutil.rmtree(paths.acme)
     discard(paths, None)
     if paths.auth.is_dir() and not any(paths.auth.iterdir()):
         paths.auth.rmdir()

@@ -133,7 +133,7 @@ def addresses(wanted: Deployment) -> tuple[str, ...]:
     """Return every ``host:port`` that clients must be told to trust; none on loopback or with a public CA."""
     if wanted.trust is Trust.NONE or is_loopback(wanted.bind):
         return ()
-    if wanted.tls is Tls.OWN and wanted.trust is not Trust.INSECURE:
+    if wanted.tls in (Tls.OWN, Tls.ACME) and wanted.trust is not Trust.INSECURE:
         return ()
     return tuple(str(Listen(host, wanted.port)) for host in wanted.hosts)
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from regsetup import acme
+from regsetup.client import RegistryClient, RegistryError, TlsUntrusted
+from regsetup.deployment import Tls
 from regsetup.errors import RegsetupError
 from regsetup.probe import answers, serves
 
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment
 
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
+_ORDER = 30.0  # seconds; the handshake that orders a certificate ends when it is there
+_CUT_OFF = "EOF occurred"  # OpenSSL's words: Docker's proxy accepts before the registry listens
+_LOG_DELAY = 2.0  # seconds from the end of a handshake to the line in the engine's log that explains it
 _POLL = 0.05  # seconds between two looks at a starting registry
 _LOG_LINES = 10  # of a registry that did not come up, in the error's cause
 _LOG_TAIL = 200  # lines to find them in: Go's account of a panic takes about thirty
@@ -34,6 +42,49 @@ class NotHealthy(RegsetupError):
             cause=f"{reason}\nits last lines:\n{shown}" if lines else f"{reason}; it wrote nothing",
             fix="mend what the lines say, then regsetup up again; nothing was changed",
         )
+
+
+def ready_timeout(wanted: Deployment) -> float:
+    """Return how long to wait for a registry, in seconds, unless somebody says otherwise."""
+    return acme.TIMEOUT if wanted.tls is Tls.ACME else READY_TIMEOUT
+
+
+def until_certified(runtime: Runtime, wanted: Deployment, where: Endpoint, timeout: float) -> None:
+    """Wait until the registry answers for each of its names, ``timeout`` seconds at most for all of them.
+
+    The first handshake for a name makes it order the certificate.
+
+    Raises:
+        NotCertified: an order failed, or gave what this machine does not trust.
+        NotHealthy: it ended, or did not answer in time.
+    """
+    deadline = time.monotonic() + timeout
+    for host in wanted.hosts:
+        certified = partial(_is_certified, runtime, replace(where, certified_name=host))
+        left = max(deadline - time.monotonic(), 0)
+        _until(certified, f"no answer for {host}", runtime, wanted.name, left)
+
+
+def _is_certified(runtime: Runtime, where: Endpoint) -> bool:
+    try:
+        with RegistryClient(where, timeout=_ORDER, patience=0) as client:
+            return client.ping().status in (200, 401)
+    except TlsUntrusted as error:
+        if _CUT_OFF in (error.cause or ""):
+            return False
+        raise acme.NotCertified(where.certified_name or "", _why_not(runtime, error)) from error
+    except RegistryError:
+        return False
+
+
+def _why_not(runtime: Runtime, error: TlsUntrusted) -> str:
+    """Return the registry's own account of a refused handshake, else what was seen of it here."""
+    deadline = time.monotonic() + _LOG_DELAY
+    while time.monotonic() < deadline:
+        if why := acme.refusal(runtime.logs(tail=_LOG_TAIL)):
+            return why
+        time.sleep(_POLL)
+    return f"{error.message}: {error.cause}"
 
 
 def until_it_answers(runtime: Runtime, name: str, where: Endpoint, timeout: float) -> None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from regsetup.backends.container import AUTH, CERTS, FILES
 from regsetup.backends.engine import EngineError, translated
 from regsetup.certify import certificate_files
-from regsetup.deployment import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +42,7 @@ def fill(engine: Engine, container: str, wanted: Deployment, paths: Paths, confi
     files: dict[str, Path] = {}
     if wanted.auth:
         files[posixpath.join(AUTH, paths.htpasswd.name)] = paths.htpasswd
-    if wanted.tls is not Tls.OFF:
+    if wanted.keeps_pair:
         pair = certificate_files(paths)
         files |= {
             posixpath.join(CERTS, "tls.crt"): pair.certificate,

@@ -23,6 +23,7 @@ DATA = "/var/lib/registry"
 FILES = "/etc/regsetup"
 AUTH = f"{FILES}/auth"
 CERTS = f"{FILES}/certs"
+ACME = f"{FILES}/acme"
 HEALTH_INTERVAL = 10  # seconds between two probes
 HEALTH_TIMEOUT = 5  # seconds
 HEALTH_RETRIES = 3
@@ -32,16 +33,20 @@ _INSIDE = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files of this machine that a registry reads; a directory of certificates, a directory of users."""
+    """The files of this machine that a registry reads: a directory of users, one of certificates.
+
+    In ``acme`` it keeps those that it gets by itself.
+    """
 
     config: Path
     auth: Path
     certs: Path
+    acme: Path
 
     @classmethod
     def of(cls, paths: Paths) -> Sources:
         """Return where ``up`` keeps them."""
-        return cls(paths.config, paths.auth, paths.certs)
+        return cls(paths.config, paths.auth, paths.certs, paths.acme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +127,34 @@ def _mounts(wanted: Deployment, sources: Sources | None, facts: Facts) -> tuple[
     volume = not isinstance(wanted.storage, Directory)
     where = str(wanted.storage.path) if isinstance(wanted.storage, Directory) else wanted.storage.name
     data = Mount(where, DATA, read_only=False, volume=volume, relabel=facts.selinux)
+    is_acme = wanted.tls is Tls.ACME
     if sources is None:
         own = (posixpath.dirname(facts.config_path), FILES)
-        return (data, *(Mount("", target, read_only=False, volume=True) for target in own))
+        kept = (Mount(acme_volume(wanted.name), ACME, read_only=False, volume=True),) if is_acme else ()
+        return (data, *(Mount("", target, read_only=False, volume=True) for target in own), *kept)
     mounts = [data, mount(sources.config, facts.config_path)]
     if wanted.auth:  # the directory: a mounted file keeps its old inode when it is replaced
         mounts.append(mount(sources.auth, AUTH))
-    if wanted.tls is not Tls.OFF:
+    if wanted.keeps_pair:
         mounts.append(mount(sources.certs, CERTS))
+    if is_acme:
+        mounts.append(Mount(str(sources.acme), ACME, read_only=False, relabel=facts.selinux))
     return tuple(mounts)
+
+
+def acme_volume(name: str) -> str:
+    """Return the volume of an engine elsewhere that outlives the container, with what Let's Encrypt gave."""
+    return f"{name}.regsetup-acme"
 
 
 def _health(wanted: Deployment, facts: Facts) -> tuple[str, ...] | None:
     """Ask the registry from inside, with what the image has; an image without a program gets none.
 
-    Docker's first probe comes after one interval; ``up`` itself asks from outside and much sooner.
+    Docker's first probe comes after one interval; ``up`` itself asks from outside and much sooner. None with
+    ``--tls acme``: such a registry answers only who names its host, which these programs do not on loopback,
+    and each probe of one without a certificate would order it anew, against Let's Encrypt's limit.
     """
-    if facts.probe is None:
+    if facts.probe is None or wanted.tls is Tls.ACME:
         return None
     address = Listen(_INSIDE.get(wanted.listen.host, wanted.listen.host), wanted.listen.port)
     return (*facts.probe, f"{wanted.scheme}://{address}/")
@@ -154,7 +170,10 @@ def config_text(wanted: Deployment, http_secret: Secret) -> str:
             "name": wanted.name,
             "listen": str(wanted.listen),
             "http_secret": http_secret.reveal(),
-            "tls": wanted.tls is not Tls.OFF,
+            "tls": wanted.keeps_pair,
+            "acme": {"directory": ACME, "email": wanted.acme_email, "hosts": list(wanted.hosts)}
+            if wanted.tls is Tls.ACME
+            else None,
             "realm": wanted.realm if wanted.auth else None,
             "mirror_of": wanted.mirror_of,
         },

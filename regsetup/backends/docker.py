@@ -81,7 +81,9 @@ class DockerRuntime:
             "mirror-of": wanted.mirror_of or "nothing",
             "files": "carried" if self.engine.elsewhere else str(self.paths.root),
         }
-        if wanted.tls is not Tls.OFF:
+        if wanted.tls is Tls.ACME:
+            settings |= {"hosts": ", ".join(wanted.hosts), "acme-email": wanted.acme_email or "none"}
+        if wanted.keeps_pair:
             settings["certificate"] = _fingerprint(certificate_files(self.paths).certificate)
         settings |= {f"env {key}": value for key, value in wanted.env}
         return Spec(settings)

@@ -42,6 +42,8 @@ KEPT = {
     "certs/tls.key": 0o600,
     "ca/ca.key": 0o600,
 }
+# What a registry with --tls acme keeps (Go's autocert): a file for each name, and its account's key.
+_ACME = re.compile(r"acme/(?:acme_account\+key|(?:[a-z0-9-]+\.)+[a-z0-9-]+(?:\+rsa)?)")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
 _MARK = b"regsetup backup."
 END = b"\x50\x2a\x4d\x18" + len(_MARK).to_bytes(4, "little") + _MARK  # RFC 8878 section 3.1.2
@@ -262,10 +264,15 @@ def why_unsafe(name: str) -> str | None:
         return "it leads out of the directory that is restored"
     if "" in parts or "." in parts or "\\" in name or not name.isprintable():
         return "it is not a plain path"
-    known = parts[0] == SETTINGS and name.partition("/")[2] in KEPT
+    known = parts[0] == SETTINGS and is_kept(name.partition("/")[2])
     if known or _BLOB.fullmatch(name) or _LINK.fullmatch(name) or name == _EXPIRY:
         return None
     return "it belongs to no registry"
+
+
+def is_kept(name: str) -> bool:
+    """Tell whether a file of ``<home>/<name>`` belongs into a backup."""
+    return name in KEPT or _ACME.fullmatch(name) is not None
 
 
 def is_link(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from regsetup import __version__
 from regsetup.backup.archive import ArchiveWriter
-from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path
+from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path, is_kept
 from regsetup.backup.reading import opened
 from regsetup.backup.repository import Objects, Repository
 from regsetup.backup.survey import Picture, take
@@ -162,7 +162,8 @@ def _refuse_other(place: Path) -> None:
 
 def _settings(paths: Paths) -> dict[str, bytes]:
     found = {}
-    for name in KEPT:
+    issued = (f"{paths.acme.name}/{name}" for name in _names(paths.acme))
+    for name in (*KEPT, *filter(is_kept, issued)):
         path = paths.root / name
         try:
             found[name] = path.read_bytes()
@@ -171,6 +172,15 @@ def _settings(paths: Paths) -> dict[str, bytes]:
         except OSError as error:
             raise SettingsUnreadable(path, error) from error
     return found
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SettingsUnreadable(directory, error) from error
 
 
 def _header(wanted: Deployment, backend: str, picture: Picture, source: Source) -> Header:
@@ -271,7 +281,7 @@ def _write_small(
     archive.add(HEADER, head.to_bytes(), MODE)
     archive.settle()
     for name, content in settings.items():
-        archive.add(f"{SETTINGS}/{name}", content, KEPT[name])
+        archive.add(f"{SETTINGS}/{name}", content, KEPT.get(name, MODE))
     if expiry := source.extra():
         archive.add("data/scheduler-state.json", expiry)
     for path, digest in picture.links.items():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STAGED = ".regsetup-restore"  # where a restored tree is built; registries pass dot files over
 BEFORE = ".regsetup-before"  # where the old one waits
 _JOURNAL = "restore.json"
-SETTINGS = ("auth", "certs", "ca", "http.secret", "deployment.yaml", "own.crt", "own.key")
+SETTINGS = ("auth", "certs", "ca", "acme", "http.secret", "deployment.yaml", "own.crt", "own.key")
 CONTENT = ("docker", "scheduler-state.json")
 
 

@@ -231,7 +231,7 @@ def stage_settings(settings: dict[str, bytes], root: Path, *, own: bool) -> None
     stage = root / STAGED
     try:
         stage.mkdir(mode=0o700, parents=True)
-        for name in ("auth", "ca"):
+        for name in ("auth", "ca", "acme"):
             if any(path.startswith(f"{name}/") for path in settings):
                 (stage / name).mkdir(mode=0o700)
     except OSError as error:
@@ -245,9 +245,10 @@ def stage_settings(settings: dict[str, bytes], root: Path, *, own: bool) -> None
         files.install(KeyPair(pair[0], Secret(pair[1].decode("ascii", "replace"))))
         if "certs/ca.crt" in settings:
             write_atomic(files.ca_certificate, settings["certs/ca.crt"], mode=KEPT["certs/ca.crt"])
-    for name in ("deployment.yaml", "http.secret", "auth/htpasswd", "ca/ca.key"):
+    issued = [name for name in settings if name.startswith("acme/")]
+    for name in ("deployment.yaml", "http.secret", "auth/htpasswd", "ca/ca.key", *issued):
         if name in settings:
-            write_atomic(stage / name, settings[name], mode=KEPT[name])
+            write_atomic(stage / name, settings[name], mode=0o600)
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:

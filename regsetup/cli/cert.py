@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from regsetup.deployment import Deployment, Paths
 
 
+_BY_ITSELF = "the registry gets and renews it by itself, 30 days before the end"
+
+
 class NoTls(UsageError):
     """The registry speaks plain HTTP."""
 
@@ -54,16 +57,19 @@ def status(
     name: options.Name = "registry", as_json: options.AsJson = False, quiet: options.Quiet = False
 ) -> render.Outcome:
     """Show the certificate and its CA. Exits with 3 if one ends within 30 days."""
-    from regsetup.certify import certificate_files, ending
+    from regsetup.certify import ending, look
+    from regsetup.deployment import Tls
 
     paths, wanted = _find(name)
-    found = certificate_files(paths).find()
+    found = look(wanted, paths)
     pairs = {"CA": found.ca, "certificate": found.leaf}
     there = {what: one for what, one in pairs.items() if one}
     now = datetime.now(UTC)
     errors = ending(wanted, paths, now)
     data = {what.lower(): _data(one, now) for what, one in there.items()}
     lines = [line for what, one in there.items() for line in _lines(what, one, now)]
+    if wanted.tls is Tls.ACME:
+        lines.append(_BY_ITSELF if there else f"no certificate yet; {_BY_ITSELF}")
     return render.Outcome(data, tuple(lines), code=3 if errors else 0, errors=errors)
 
 
@@ -72,7 +78,8 @@ def renew(
 ) -> render.Outcome:
     """Make a new certificate from the same CA; clients notice nothing.
 
-    A certificate of your own is read again from the files given to up.
+    A certificate of your own is read again from the files given to up. With --tls acme
+    there is nothing to do: the registry renews it.
 
     The old one comes back if the registry does not answer with the new one.
     """
@@ -83,6 +90,8 @@ def renew(
     from regsetup.load import load
 
     paths, wanted = _find(name)
+    if wanted.tls is Tls.ACME:
+        return render.Outcome(lines=(f"nothing to do: {_BY_ITSELF}",))
     own = wanted.tls is Tls.OWN
     loaded = load({"name": name}, {}, None, paths.home, cwd=paths.root)
     with Steps() as reporter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regsetup import acme
 from regsetup.cli import render
 from regsetup.cli.progress import thing
 
@@ -72,7 +73,7 @@ def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
         "url": f"{wanted.scheme}://{wanted.address}",
         "auth": wanted.auth,
         "users": _user_data(done),
-        "notes": list(done.survey.choice.runtime.notes),
+        "notes": [*done.survey.choice.runtime.notes, *acme.notes(wanted)],
         "origins": dict(loaded.origins),
         "checks": [one.as_dict() for one in checks],
     }
@@ -109,7 +110,9 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         shown = f", password {added['password']} (shown once)" if "password" in added else ""
         lines.append(f"  user      {added['name']}{shown}")
     user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
-    lines += [f"  note      {note}" for note in (*choice.runtime.notes, *_no_mirror(wanted))]
+    lines += [
+        f"  note      {note}" for note in (*choice.runtime.notes, *acme.notes(wanted), *_no_mirror(wanted))
+    ]
     return [
         *lines,
         *_elsewhere(wanted),

@@ -58,7 +58,8 @@ class NeedsNoTrust(UsageError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"clients need not be told of {name}: it is on loopback, or has a certificate of yours",
+            f"clients need not be told of {name}: it is on loopback, or its certificate is yours or from "
+            "Let's Encrypt",
             fix="regsetup trust install --host HOST:PORT --ca FILE tells them of another registry",
         )
 

@@ -98,10 +98,14 @@ def up(
         str | None, _option("--realm", WHO, "TEXT", "What a password prompt names (default: Registry).")
     ] = None,
     tls: Annotated[
-        str | None, _option("--tls", TRUST, "auto|off|self-signed", "auto (default): on beyond loopback.")
+        str | None,
+        _option("--tls", TRUST, "auto|off|self-signed|acme", "auto (default): on beyond loopback."),
     ] = None,
     cert: Annotated[str | None, _option("--cert", TRUST, "FILE", "Your own certificate chain, PEM.")] = None,
     key: Annotated[str | None, _option("--key", TRUST, "FILE", "Its private key, PEM.")] = None,
+    acme_email: Annotated[
+        str | None, _option("--acme-email", TRUST, "ADDRESS", "Whom Let's Encrypt may write to.")
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option("--insecure/--no-insecure", help="Plain HTTP beyond loopback.", rich_help_panel=TRUST),
@@ -145,7 +149,10 @@ def up(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not prove that it works.", rich_help_panel=HOW)
     ] = False,
-    wait: Annotated[float, _option("--wait", HOW, "SECONDS", "Deadline for it to become healthy.")] = 60.0,
+    wait: Annotated[
+        float | None,
+        _option("--wait", HOW, "SECONDS", "Deadline for it to become healthy (default: 60; --tls acme: 90)."),
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option("--yes", "-y", help="Do not ask for passwords: make them up.", rich_help_panel=HOW),
@@ -160,7 +167,7 @@ def up(
     `regsetup up` changes nothing.
     """
     given = dict(locals())
-    from regsetup import deploy
+    from regsetup import acme, deploy
     from regsetup.backends.choice import settings_of_engine
     from regsetup.bundle.use import unpacked
     from regsetup.cli.passwords import Source
@@ -171,8 +178,10 @@ def up(
     from regsetup.settings import FIELDS
     from regsetup.state import read
     from regsetup.trust_here import no_restart as never
+    from regsetup.waiting import ready_timeout
 
-    seconds(wait)
+    if wait is not None:
+        seconds(wait)
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
@@ -187,8 +196,11 @@ def up(
     with unpacked(loaded) as told, Steps() as reporter:
         if dry_run:
             return planned(deploy.look(told, paths, deploy.Manner(adopt=adopt)), exit_code=exit_code)
+        for note in acme.notes(told.deployment):
+            reporter.noted(note)
         confirm = never if yes else may_restart
-        manner = deploy.Manner(adopt=adopt, confirm=confirm, ready_timeout=wait)
+        deadline = ready_timeout(told.deployment) if wait is None else wait
+        manner = deploy.Manner(adopt=adopt, confirm=confirm, ready_timeout=deadline)
         done = deploy.deploy(told, paths, source.take, reporter, manner)
     return finished(done, loaded, check=not no_check)
 

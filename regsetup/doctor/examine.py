@@ -20,7 +20,7 @@ import psutil
 from regsetup import trust_here
 from regsetup.backends.context import BadContext
 from regsetup.backends.engine import find_address, of_this_machine
-from regsetup.certify import certificate_files
+from regsetup.certify import look as look_at_certificates
 from regsetup.deployment import Directory
 from regsetup.doctor.facts import Facts
 from regsetup.errors import RegsetupError
@@ -121,7 +121,7 @@ def _certificates(wanted: Deployment, paths: Paths) -> Found | None:
     if wanted.scheme == "http":
         return None
     with suppress(RegsetupError):
-        return certificate_files(paths).find()
+        return look_at_certificates(wanted, paths)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regsetup import acme
 from regsetup.auth.certificates import RENEW_BEFORE, Names
 from regsetup.auth.htpasswd import Htpasswd
 from regsetup.deployment import Tls
@@ -86,6 +87,9 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     if facts.wanted.tls is Tls.OFF:
         return
     leaf, error = facts.leaf, Severity.ERROR
+    if facts.wanted.tls is Tls.ACME:
+        yield from _issued(facts)
+        return
     if leaf is None:
         cause = "it is missing, damaged, or its key is another's"
         yield Finding(
@@ -105,6 +109,22 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     if facts.ca is not None and facts.wanted.tls is Tls.SELF_SIGNED and leaf.issuer_key_id != facts.ca.key_id:
         message = "the certificate is not from the registry's own CA"
         yield Finding("certificate-other-ca", error, message, f"its issuer is {leaf.issuer}", "regsetup up")
+
+
+def _issued(facts: Facts) -> Iterator[Finding]:
+    """Judge what the registry got from Let's Encrypt; each name has a certificate of its own."""
+    host = ", ".join(facts.wanted.hosts)
+    mend = f"regsetup logs; {host} must lead here, and its port {acme.PORT} to the registry"
+    if facts.leaf is None:
+        message, cause = f"Let's Encrypt gave no certificate for {host}", "no order has succeeded yet"
+        yield Finding("certificate-missing", Severity.ERROR, message, cause, mend)
+    elif facts.now > facts.leaf.not_after:
+        message = f"the certificate ended on {facts.leaf.not_after:%Y-%m-%d}"
+        yield Finding("certificate-expired", Severity.ERROR, message, "the registry did not renew it", mend)
+    elif facts.leaf.days_left(facts.now) < acme.LATE:
+        message = f"the certificate ends in {facts.leaf.days_left(facts.now)} days"
+        cause = "the registry should have renewed it 30 days before"
+        yield Finding("certificate-ends-soon", Severity.WARNING, message, cause, mend)
 
 
 def _users(facts: Facts) -> Iterator[Finding]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regsetup import acme
 from regsetup.backends import serve_command, unit
 from regsetup.backends.container import Facts, Sources, config_text, describe
 from regsetup.backends.description import Description, ManagedBy
+from regsetup.deployment import Tls
 from regsetup.handover import compose, kubernetes, quadlet
 from regsetup.handover.files import File
 from regsetup.handover.material import http_secret
@@ -48,14 +50,17 @@ def systemd(
     """Return the bundled registry's unit; of a service that stands just as it is.
 
     Raises:
+        NoAcme: it is to get a certificate by itself.
         EmbeddedNeedsDirectory: images are to be stored in a named volume.
     """
+    if wanted.tls is Tls.ACME:
+        raise acme.NoAcme("a unit runs it")
     at = places.standing or places.out or paths
     system = os.geteuid() == 0
     managed_by = ManagedBy.SYSTEM if system else ManagedBy.USER
     spec = serve_command.spec(wanted, at, serve_command.COMMAND, str(managed_by))
     there = Description.read(at.root / "service.json")
-    sources = Sources(at.config, users.path.parent if users else at.auth, certs or at.certs)
+    sources = Sources(at.config, users.path.parent if users else at.auth, certs or at.certs, at.acme)
     text = unit.text(
         name=wanted.name,
         identity=there.id if there else spec.hash,
@@ -89,7 +94,9 @@ def container(
     out = places.make("config.yml")
     secret, files = http_secret(places)
     facts, notes = look_into_image(wanted, paths)
-    sources = Sources(out.config, users.path.parent if users else out.auth, certs or out.certs)
+    notes += acme.notes(wanted)
+    issued = (places.standing or out).acme
+    sources = Sources(out.config, users.path.parent if users else out.auth, certs or out.certs, issued)
     files = (*files, File(out.config, config_text(wanted, secret)))
     seen = describe(wanted, sources, facts)
     if for_compose:
@@ -111,6 +118,7 @@ def kubernetes_objects(
     """Return the objects, with users and certificate inside."""
     secret, files = http_secret(places)
     facts, notes = look_into_image(wanted, paths)
+    notes += acme.notes(wanted)
     held = kubernetes.Contents(
         config_text(wanted, secret),
         str(users.htpasswd) if users else None,

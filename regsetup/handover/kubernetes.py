@@ -2,7 +2,8 @@
 
 Images go into a claim, for a directory of this machine is none of the cluster's. One replica, replaced only
 after it has ended: two registries on one disk don't know of each other's uploads. Hashes and keys are
-Secrets; the users' is mounted as a directory, so that a changed one is seen without a restart.
+Secrets; the users' is mounted as a directory, so that a changed one is seen without a restart. What a
+registry gets from Let's Encrypt lies in the claim; its probes only connect, for a cluster's name no host.
 """
 
 from __future__ import annotations
@@ -75,9 +76,8 @@ def host_names(name: str, cluster: Cluster) -> tuple[str, ...]:
 def text(container: Container, contents: Contents, cluster: Cluster) -> str:
     """Return all objects in one file."""
     where = {mount.target: mount for mount in container.mounts}
-    config = next(
-        target for target in where if target not in (containers.DATA, containers.AUTH, containers.CERTS)
-    )
+    others = (containers.DATA, containers.AUTH, containers.CERTS, containers.ACME)
+    config = next(target for target in where if target not in others)
     return render(
         "kubernetes.yaml.j2",
         {
@@ -98,6 +98,7 @@ def text(container: Container, contents: Contents, cluster: Cluster) -> str:
             "certificates": contents.certificates,
             "certs_path": containers.CERTS,
             "data_path": containers.DATA,
+            "acme_path": containers.ACME if containers.ACME in where else None,
             "interval": containers.HEALTH_INTERVAL,
             "timeout": containers.HEALTH_TIMEOUT,
             "retries": containers.HEALTH_RETRIES,

@@ -110,6 +110,8 @@ def render(loaded: Loaded, paths: Paths, asked: Asked, ask: Passwords) -> Render
     storage = wanted.storage
     if isinstance(storage, Directory) and storage.path == out.data and asked.kind is not Kind.KUBERNETES:
         make_directory(storage.path)
+    if wanted.tls is Tls.ACME and standing is None and asked.kind is not Kind.KUBERNETES:
+        make_directory(out.acme)
     return Rendered(wanted, None, done, tuple(file.path for file in main), made.passwords, notes)
 
 
@@ -138,7 +140,7 @@ def _draft(
         kubernetes.check(wanted.name, asked.cluster)
         more_hosts = kubernetes.host_names(wanted.name, asked.cluster)
     users = material.take_users(wanted, places, ask) if wanted.auth else None
-    certs = material.take_certificates(wanted, places, more_hosts) if wanted.tls is not Tls.OFF else None
+    certs = material.take_certificates(wanted, places, more_hosts) if wanted.keeps_pair else None
     if asked.kind is Kind.SYSTEMD:
         return draft.systemd(wanted, paths, places, users, certs)
     if asked.kind is Kind.KUBERNETES:

@@ -537,6 +537,8 @@ BLOB = form.blob_path(Digest.of(b"x"))
         ((f"{TREE}/repositories/../../x/_layers/sha256/{'0' * 64}/link", b"x"), "leads out"),
         (("settings/deployment.yaml/x", b"x"), "belongs to no registry"),
         (("settings/state.json", b"x"), "belongs to no registry"),
+        (("settings/acme/x.org+token", b"x"), "belongs to no registry"),
+        (("settings/acme/.profile", b"x"), "belongs to no registry"),
         (("data//docker", b"x"), "not a plain path"),
         (("data/docker/evil", b"x"), "belongs to no registry"),
         (special("settings/deployment.yaml", tarfile.SYMTYPE, "/etc/passwd"), "not a file"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from regsetup.backends.container import AUTH, CERTS, DATA, Container, Facts, Sources, describe
+from regsetup.backends.container import ACME, AUTH, CERTS, DATA, Container, Facts, Sources, describe
 from regsetup.deployment import Deployment, Directory, Listen, RestartPolicy, Tls, Volume
 from regsetup.handover import compose, kubernetes, quadlet
 from regsetup.handover.files import File, FileDiffers, write
@@ -26,7 +26,7 @@ WANTED = Deployment(
     env=(("A", 'b$c "d" 50% ${HOME}'),),
 )
 FACTS = Facts("/etc/docker/registry/config.yml", ("wget", "-q"), user="7:8")
-SOURCES = Sources(ROOT / "config.yml", Path("/var/lib/regsetup/registry/auth"), ROOT / "certs")
+SOURCES = Sources(ROOT / "config.yml", Path("/var/lib/regsetup/registry/auth"), ROOT / "certs", ROOT / "acme")
 CONTENTS = Contents("version: 0.1\n", "alice:$2y$05$x\n", {"tls.crt": "c", "tls.key": "k"})
 
 
@@ -151,6 +151,20 @@ def test_in_a_cluster_hashes_and_keys_are_secrets_and_one_pod_has_the_disk() -> 
     users = next(one for one in inside["volumeMounts"] if one["mountPath"] == AUTH)
     assert "subPath" not in users, "a file mounted by itself is not seen to change"
     assert found["Service registry"]["spec"]["type"] == "LoadBalancer"
+
+
+def test_a_certificate_of_lets_encrypt_is_kept_and_no_probe_asks_for_it() -> None:
+    made = container(replace(WANTED, tls=Tls.ACME, hosts=("registry.example.org",)))
+    assert f"./acme:{ACME}:rw" in composed(made)["services"]["registry"]["volumes"]
+    assert "healthcheck" not in composed(made)["services"]["registry"]
+    assert f"Volume={ROOT}/acme:{ACME}:rw" in quadlet.files(made)["registry.container"].splitlines()
+    found = objects(made, replace(CONTENTS, certificates=None))
+    (inside,) = found["Deployment registry"]["spec"]["template"]["spec"]["containers"]
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        assert inside[probe]["tcpSocket"] == {"port": "registry"}
+        assert "httpGet" not in inside[probe]
+    kept = next(one for one in inside["volumeMounts"] if one["mountPath"] == ACME)
+    assert (kept["name"], kept["subPath"], kept.get("readOnly")) == ("data", ".regsetup-acme", None)
 
 
 def test_without_users_and_certificate_there_are_no_such_secrets() -> None:

@@ -19,7 +19,20 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "manifest", "memory", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
-    frozenset({"plan", "given", "load", "settings", "settings_file", "host", "trust", "client", "templating"})
+    frozenset(
+        {
+            "acme",
+            "plan",
+            "given",
+            "load",
+            "settings",
+            "settings_file",
+            "host",
+            "trust",
+            "client",
+            "templating",
+        }
+    )
     | {"credentials", "image", "step"},
     frozenset({"backends", "certify", "state", "trust_here", "users"}),
     frozenset({"observe"}),

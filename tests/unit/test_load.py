@@ -410,12 +410,16 @@ ONE_OF_EACH = {
     "machine": "build1.lan",
     "bundle": "b.tar",
 }
+TOGETHER: tuple[dict[str, str], ...] = (
+    {"cert": "c", "key": "k"},
+    {"acme_email": "me@example.org", "tls": "acme", "host": "registry.example.org"},
+)
 
 
 @pytest.mark.parametrize("key", sorted(FIELDS))
 def test_every_setting_can_be_given_in_each_way(place: Place, key: str) -> None:
     """A key that is read from one place only would be a trap."""
-    given = {"cert": "c", "key": "k"} if key in ("cert", "key") else {key: ONE_OF_EACH[key]}
+    given = {key: ONE_OF_EACH[key]} if key in ONE_OF_EACH else next(one for one in TOGETHER if key in one)
     by_flag = place.load(given).deployment
     assert by_flag != place.load().deployment
     environ = {FIELDS[one].variable: text for one, text in given.items()}

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from regsetup.deployment import Deployment, Directory, Volume
+from regsetup.deployment import Deployment, Directory, Tls, Volume
 from regsetup.observed import Observed, Seen, Spec
 from regsetup.plan import Goal, NotOurs, plan
 from regsetup.step import Action, Plan, Resource, Step
@@ -454,6 +454,19 @@ def test_on_an_empty_machine_everything_is_made_in_order() -> None:
         "start container",
         "wait for container",
     ]
+
+
+def test_what_lets_encrypt_needs_is_said_before_anything_is_changed() -> None:
+    deployment = Deployment(
+        name=NAME, storage=Volume("images"), hosts=("registry.example.org",), tls=Tls.ACME, port=5000
+    )
+    found = plan(goal(deployment=deployment), Observed()).steps
+    asked, _ = (one for one in found if one.resource is Resource.CERTIFICATE)
+    assert (asked.action, asked.changes) == (Action.KEEP, False)
+    assert "on port 443" in asked.reason
+    assert "to port 5000 here" in asked.reason
+    (wait,) = (one for one in found if one.action is Action.WAIT)
+    assert "a certificate for registry.example.org" in wait.reason
 
 
 def test_a_machine_that_is_as_wanted_keeps_everything() -> None:

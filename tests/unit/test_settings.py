@@ -51,6 +51,8 @@ TAKEN = [
     ("insecure", "1", True),
     ("backend", "embedded", Backend.EMBEDDED),
     ("tls", "self-signed", "self-signed"),
+    ("tls", "acme", "acme"),
+    ("acme_email", "first.last+tag@example.org", "first.last+tag@example.org"),
     ("cert", "tls.crt", HERE / "tls.crt"),
 ]
 REFUSED = [
@@ -112,7 +114,9 @@ REFUSED = [
     ("auth", "maybe", "true or false"),
     ("backend", "podman", "auto, docker, embedded"),
     ("restart_policy", "never", "unless-stopped"),
-    ("tls", "on", "auto, off, self-signed"),
+    ("tls", "on", "auto, off, self-signed, acme"),
+    ("acme_email", "me", "admin@example.org"),
+    ("acme_email", "me@here, you@there.org", "admin@example.org"),
 ]
 
 
@@ -162,12 +166,6 @@ def test_a_setting_is_called_the_same_everywhere() -> None:
 def test_a_loop_of_links_is_a_path_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert settings.path("loop", tmp_path) == tmp_path / "loop"
-
-
-def test_acme_is_refused_with_the_way_to_do_it() -> None:
-    with pytest.raises(settings.NoAcme) as caught:
-        settings.tls("acme", Path())
-    assert "--deploy-hook 'regsetup cert renew'" in (caught.value.fix or "")
 
 
 def test_links_to_certificates_stay_links(tmp_path: Path) -> None:
