@@ -1,5 +1,6 @@
 """The program's start: ``regsetup`` and ``python -m regsetup``."""
 
+import contextlib
 import sys
 
 from regsetup import __version__
@@ -11,8 +12,9 @@ def main() -> int:
     ``--version`` is answered before anything is imported: scripts ask it often.
     """
     if sys.argv[1:] == ["--version"]:
-        print(f"regsetup {__version__}")  # noqa: T201  the one line that the renderer is too slow for
-        return 0
+        with contextlib.suppress(OSError):  # what can't be written is told by the command line, below
+            print(f"regsetup {__version__}", flush=True)  # noqa: T201  the one line that the renderer is too slow for
+            return 0
     from regsetup.cli import run
 
     return run(sys.argv[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# How writing to standard output fails; the files that commands write have errors of their own.
+_UNWRITABLE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 _COMPLETION = ("--install-completion", "--show-completion")  # for the shell around, or one that is named
 
 
@@ -66,6 +70,19 @@ class Defect(RegsetupError):
             "regsetup met something that it does not know how to handle",
             cause=f"{type(error).__name__}: {error}",
             fix="REGSETUP_DEBUG=1 before the same command shows where; please report it",
+        )
+
+
+class OutputLost(RegsetupError):
+    """What the command had to say can't be written to standard output."""
+
+    code = "output-lost"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "the result can't be written to standard output",
+            cause=reason,
+            fix="make room where the output goes; what the command did is done",
         )
 
 
@@ -132,11 +149,26 @@ def _bare(help_text: str | None) -> Callable[[], None]:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status: 0, 1 failed, 2 usage, 3 pending or not held."""
-    completing = "_REGSETUP_COMPLETE" in os.environ
     if len(arguments) == 2 and arguments[0] in _COMPLETION:
         os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"  # Typer takes a name only so
-    _mend_streams()
     try:
+        _mend_streams()
+        status = _command_status(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(
+            error, BrokenPipeError
+        ):  # then the reader of our output went away, as `| head` does
+            with contextlib.suppress(OSError):
+                render.print_error(OutputLost(os.strerror(error.errno or 0)))
+        _abandon_output()
+        return 1
+    return status
+
+
+def _command_status(arguments: list[str]) -> int:
+    try:
+        completing = "_REGSETUP_COMPLETE" in os.environ
         app = build(None if completing else next(iter(_command(arguments)), ""))
         return int(app(arguments, standalone_mode=False, prog_name="regsetup") or 0)
     except _ClickUsageError as error:
@@ -150,11 +182,25 @@ def run(arguments: list[str]) -> int:
             path.removeprefix("regsetup").strip() or "regsetup", render.Outcome(code=2, errors=(wrong,))
         )
         return 2
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stderr.close()
-        return 1
-    except Exception as error:  # noqa: BLE001  the last line: a defect of ours, told as an error like others
+    except Exception as error:  # the last line: a defect of ours, told as an error like others
+        if (
+            isinstance(error, OSError)
+            and error.filename is None
+            and error.errno in {errno.EPIPE, *_UNWRITABLE}
+        ):
+            raise
         return _defect(error, arguments)
+
+
+def _abandon_output() -> None:
+    """Let what could not be written go to /dev/null, or Python tries again at its end and fails with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+            continue
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _mend_streams() -> None:

@@ -454,6 +454,29 @@ def test_streams_that_are_closed_are_no_defect(regsetup: Regsetup, closed: str) 
     )
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("asked", ["--version", "--help", "doctor --explain x509", "tags --json A"])
+def test_output_that_can_not_be_written_is_told_and_fails(
+    regsetup: Regsetup, asked: str, unbuffered: str
+) -> None:
+    environment = dict(os.environ) | regsetup.environment() | {"PYTHONUNBUFFERED": unbuffered}
+
+    def into(where: str) -> subprocess.CompletedProcess[str]:
+        program = f"{sys.executable} -m regsetup {asked} {where}"
+        return subprocess.run(
+            ["bash", "-c", program], env=environment, capture_output=True, text=True, check=False
+        )
+
+    full = into(">/dev/full")
+    assert (full.returncode, full.stderr.splitlines()[:2]) == (
+        1,
+        ["error: the result can't be written to standard output", "  cause No space left on device"],
+    )
+    gone = into("| true; exit ${PIPESTATUS[0]}")
+    assert gone.stderr == ""
+    assert gone.returncode in {0, 1, 2}, "what was written before the reader went away counts"
+
+
 @pytest.mark.slow
 def test_what_a_terminal_cannot_show_is_escaped(regsetup: Regsetup, tmp_path: Path) -> None:
     ascii_only = {"PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
