@@ -130,7 +130,7 @@ def find(wish: Wish, home: Path, registry: str | None = None) -> Place:
         TwoRegistries, BadEndpoint: what was asked for can't be meant.
         NoRegistryNamed: nothing is named, and nothing is here.
     """
-    scheme, address = _split(wish.registry) if wish.registry else (None, None)
+    scheme, address = _split(wish.registry) if wish.registry is not None else (None, None)
     if registry and address and registry != address:
         raise TwoRegistries(registry, address)
     address = registry or address
@@ -152,7 +152,7 @@ def addresses(wish: Wish, home: Path) -> tuple[str, ...]:
     Raises:
         BadEndpoint, NoRegistryNamed: as ``find``.
     """
-    if wish.registry:
+    if wish.registry is not None:
         return (_split(wish.registry)[1],)
     local = _local(wish, home, None)
     if local is None:

@@ -27,6 +27,7 @@ _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # an anonymous one ha
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EMAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")  # ASCII, as RFC 8555 section 7.3 has it
+_PART = 255  # bytes; NAME_MAX of Linux's file systems
 _PORT = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -149,6 +150,8 @@ def path(text: str, base: Path) -> Path:
         start = Path(base, Path(text).expanduser())
     except RuntimeError:  # pathlib: a user without an entry in passwd(5)
         raise BadValue(f"a path; there is no home directory {text.partition('/')[0]}") from None
+    if any(len(os.fsencode(part)) > _PART for part in start.parts):
+        raise BadValue(f"a path, each part of it at most {_PART} bytes long")
     return Path(os.path.realpath(start))  # Path.resolve raises at a loop of links, by Python's version
 
 

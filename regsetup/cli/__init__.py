@@ -156,9 +156,7 @@ def run(arguments: list[str]) -> int:
         status = _command_status(arguments)
         sys.stdout.flush()
     except OSError as error:
-        if not isinstance(
-            error, BrokenPipeError
-        ):  # then the reader of our output went away, as `| head` does
+        if not isinstance(error, BrokenPipeError):  # a reader that went away, as `| head` does, asks no more
             with contextlib.suppress(OSError):
                 render.print_error(OutputLost(os.strerror(error.errno or 0)))
         _abandon_output()
@@ -183,11 +181,7 @@ def _command_status(arguments: list[str]) -> int:
         )
         return 2
     except Exception as error:  # the last line: a defect of ours, told as an error like others
-        if (
-            isinstance(error, OSError)
-            and error.filename is None
-            and error.errno in {errno.EPIPE, *_UNWRITABLE}
-        ):
+        if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
             raise
         return _defect(error, arguments)
 

@@ -33,7 +33,7 @@ def wanted_platform(text: str | None) -> Platform | None:
     """Return what ``--platform`` says."""
     from regsetup.image.platform import Platform
 
-    return Platform.parse(text) if text else None
+    return Platform.parse(text) if text is not None else None
 
 
 def facts(watch: Watch) -> dict[str, Any]:

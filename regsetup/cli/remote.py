@@ -138,7 +138,7 @@ class Way:
         from regsetup.reference import Reference
 
         reference = Reference.parse(ref)
-        wanted = platforms.Platform.parse(platform) if platform else None
+        wanted = platforms.Platform.parse(platform) if platform is not None else None
         with self.to(reference) as reached:
             repository = reached.repository(reference)
             target = reference.digest or reference.target

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsetup.client import AnswerCut, Begun, Passing, UnexpectedAnswer, Unreachable
+from regsetup.contents import inspection
 from regsetup.image.document import MAX_DOCUMENT, Part
 from regsetup.image.tree import Tree, check_platform, grow
 
@@ -27,10 +28,11 @@ def survey(client: RegistryClient, repository: str, reference: str | Digest, wan
     """Fetch the manifests of an image, digests verified; of one platform only, where one is ``wanted``.
 
     Raises:
-        RegistryError: not there, not to be had.
+        NoSuchRepository, NoSuchImage: it is not there.
+        RegistryError: it is not to be had.
         NoSuchPlatform, BadManifest, OldSchema: it can't be moved.
     """
-    top = client.get_manifest(repository, reference)
+    top = inspection.fetch(client, repository, reference)
     mark = "@" if str(reference) == str(top.digest) else ":"
     what = f"{client.endpoint.address}/{repository}{mark}{reference}"
     known = {top.digest: top.content}

@@ -37,13 +37,15 @@ class CannotTakeBack(RegsetupError):
 
 
 class CannotRead(RegsetupError):
-    """A client's settings can't be read by this user."""
+    """A client's settings can't be read: no rights, or no file."""
 
     code = "cannot-read"
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"{path} can't be read", cause=error.strerror or str(error), fix="run it as root (sudo)"
+            f"{path} can't be read",
+            cause=error.strerror or str(error),
+            fix="run it as root (sudo)" if isinstance(error, PermissionError) else f"ls -ld {path}",
         )
 
 

@@ -211,6 +211,10 @@ def test_to_tear_down_nothing_is_done_already(regsetup: Regsetup) -> None:
         (["up", "--user", "a", "--no-auth"], "contradiction"),
         (["up", "--cert", "c.pem"], "contradiction"),
         (["up", "-f", "missing.yaml"], "bad-file"),
+        (["up", "--backend", "embedded", "--data", "d" * 300, "--dry-run"], "bad-setting"),
+        (["catalog", "--registry", ""], "bad-endpoint"),
+        (["rm", "a:1", "-y", "--registry", ""], "bad-endpoint"),
+        (["manifest", "a", "--platform", ""], "bad-platform"),
         (["up", "--bind", "192.0.2.77", "--backend", "embedded", "--dry-run"], "address-not-here"),
     ],
 )

@@ -125,7 +125,10 @@ def test_what_can_not_be_meant_is_refused(
     for arguments, code, exit_code in (
         (("pull", f"{here}/team/one:1", "x", "--platform", "amd64"), "bad-platform", 2),
         (("pull", f"{here}/team/one:1", "x", "--platform", "linux/arm64"), "no-such-platform", 1),
-        (("pull", f"{here}/team/none:1", "x"), "not-found", 1),
+        (("pull", f"{here}/team/one:1", "x", "--platform", ""), "bad-platform", 2),
+        (("pull", f"{here}/team/none:1", "x"), "no-such-repository", 1),
+        (("pull", f"{here}/team/one:2", "x"), "no-such-image", 1),
+        (("copy", f"{here}/team/one:2", f"{there}/a"), "no-such-image", 1),
         (("pull", f"{here}/team/One:1", "x"), "bad-reference", 2),
         (("pull", f"{here}/team/one:1", "x.tgz"), "bad-target", 2),
         (("push", "nothing-here", f"{here}/team/one:1"), "cannot-read", 1),

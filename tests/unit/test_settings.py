@@ -88,6 +88,7 @@ REFUSED = [
     ("host", ".".join(["a" * 62] * 5), "DNS name"),
     ("data", "", "a path"),
     ("data", "a\0b", "a path"),
+    ("data", "ä" * 128, "255 bytes"),
     ("data", "volume:", "volume name"),
     ("data", "volume:a/b", "volume name"),
     ("cert", "~nobody-of-that-name/tls.crt", "no home directory"),
