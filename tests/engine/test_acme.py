@@ -9,6 +9,7 @@ import pytest
 
 from tests.bed.acme import Authority
 from tests.bed.images import tar_of
+from tests.bed.proxy import EngineProxy
 from tests.bed.run import free_port, lan_address, unique
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import docker
 
     from tests.bed.deployed import Deployed
+    from tests.bed.engine import PrivateEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -58,10 +60,7 @@ def _with_file(client: docker.DockerClient, path: str, content: bytes, name: str
 def test_a_registry_gets_its_certificate_and_keeps_it_or_what_was_there_comes_back(
     deployed: Deployed, authority: Authority, image: str, tmp_path: Path
 ) -> None:
-    leads_there = (f"HTTPS_PROXY={authority.proxy}", "SSL_CERT_FILE=/acme-ca.pem")
-    env = [word for one in leads_there for word in ("--env", one)]
-    first = ["--image", image, *env, "--tls", "acme", "--host", HOST, "--backend", "docker", "-y"]
-
+    first = _first(authority, image)
     nothing = deployed.everything()
     refused = deployed.json("up", *first, "--port", str(free_port()))
     _is_refused(refused, HOST)
@@ -105,6 +104,36 @@ def test_a_registry_gets_its_certificate_and_keeps_it_or_what_was_there_comes_ba
     assert restored["ok"], restored["errors"]
     assert _certificate(deployed) == issued, "the one of the backup"
     assert authority.issued() == 1
+
+
+def test_an_engine_elsewhere_keeps_the_certificate_in_a_volume(
+    deployed: Deployed, private_engine: PrivateEngine, authority: Authority, image: str
+) -> None:
+    there = EngineProxy(private_engine.url.removeprefix("unix://"))
+    there.start()
+    try:
+        deployed.regsetup.env["DOCKER_HOST"] = there.url
+        nothing, first = deployed.everything(), [*_first(authority, image), "--no-check"]
+        _is_refused(deployed.json("up", *first, "--port", str(free_port())), HOST)
+        assert deployed.everything() == nothing
+
+        assert deployed.json("up", *first, "--port", str(deployed.port))["ok"]
+        issued = _certificate(deployed)
+        life = deployed.life()
+        assert deployed.json("up", "--realm", "Other", "--no-check")["ok"]
+        assert deployed.life() != life
+        assert (_certificate(deployed), authority.issued()) == (issued, 1)
+        deployed("teardown", "--purge", "-y").ok()
+        assert deployed.everything() == nothing
+    finally:
+        there.stop()
+
+
+def _first(authority: Authority, image: str) -> list[str]:
+    """Return the words for a registry that reaches the authority."""
+    env = (f"HTTPS_PROXY={authority.proxy}", "SSL_CERT_FILE=/acme-ca.pem")
+    leads_there = [word for one in env for word in ("--env", one)]
+    return ["--image", image, *leads_there, "--tls", "acme", "--host", HOST, "--backend", "docker", "-y"]
 
 
 def _certificate(deployed: Deployed) -> dict[str, Any]:
