@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsetup.client import Endpoint, RegistryClient
@@ -19,17 +20,24 @@ TIMEOUT = 2.0  # seconds; it is on this machine
 
 
 def endpoint(wanted: Deployment, paths: Paths, credentials: Credentials | None = None) -> Endpoint:
-    """Return the address on this machine, with the CA that signed its certificate.
+    """Return the address on this machine, with what its certificate is checked by.
 
-    One's own certificate, or Let's Encrypt's, is checked for the name that clients use: no DNS is needed for
-    that, and a registry that gets its own answers nobody who does not name it.
+    That is the CA that signed it; of a certificate of one's own, whose CA may be known to nobody here, the
+    very chain that was given. One's own, or Let's Encrypt's, is checked for the name that clients use: no DNS
+    is needed for that, and a registry that gets its own answers nobody who does not name it.
     """
+    known_by = {Tls.SELF_SIGNED: paths.certs / "ca.crt", Tls.OWN: paths.certs / "tls.crt"}
     return Endpoint(
         f"{wanted.scheme}://{wanted.local}",
-        ca=paths.certs / "ca.crt" if wanted.tls is Tls.SELF_SIGNED else None,
+        ca=known_by.get(wanted.tls),
         credentials=credentials,
         certified_name=wanted.hosts[0] if wanted.tls in (Tls.OWN, Tls.ACME) and wanted.hosts else None,
     )
+
+
+def is_widely_known(wanted: Deployment, paths: Paths) -> bool:
+    """Tell whether this machine, told of nothing, takes the certificate of a registry that answers."""
+    return answers(replace(endpoint(wanted, paths), ca=None))
 
 
 def serves(local: Listen, certificate: Path) -> bool:

@@ -111,7 +111,13 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         lines.append(f"  user      {added['name']}{shown}")
     user = next(iter([*done.passwords, *(done.survey.seen.users or ())]), "USER") if wanted.auth else None
     lines += [
-        f"  note      {note}" for note in (*choice.runtime.notes, *acme.notes(wanted), *_no_mirror(wanted))
+        f"  note      {note}"
+        for note in (
+            *choice.runtime.notes,
+            *acme.notes(wanted),
+            *_no_mirror(wanted),
+            *_unknown_authority(done),
+        )
     ]
     return [
         *lines,
@@ -120,6 +126,18 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         "Next:",
         *(f"  {command}" for command in _commands(wanted, user)),
     ]
+
+
+def _unknown_authority(done: Deployed) -> list[str]:
+    """Say that clients need the CA of a certificate of one's own, if this machine does without it."""
+    from regsetup.deployment import Tls
+    from regsetup.probe import is_widely_known
+
+    wanted = done.survey.wanted
+    if wanted.tls is not Tls.OWN or is_widely_known(wanted, done.survey.paths):
+        return []
+    told = f"sudo regsetup trust install --host {wanted.address} --ca FILE"
+    return [f"this machine does not know who signed {wanted.cert}; each client needs that CA: {told}"]
 
 
 def _no_mirror(wanted: Deployment) -> list[str]:

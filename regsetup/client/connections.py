@@ -108,6 +108,8 @@ class Connections:
             raise BadAuthority(str(path), error.strerror or str(error)) from error
         # Python 3.13 refuses CAs without an authority key identifier, which Go's clients accept: same on all.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        # What was given is trusted, be it an intermediate or the server's own: also as Go's clients have it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
 
 

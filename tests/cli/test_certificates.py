@@ -83,11 +83,14 @@ def test_a_certificate_of_ones_own_is_read_again_when_somebody_renewed_it(
             files[name].symlink_to(archived)
 
     (tmp_path / "ca.pem").write_bytes(ca.certificate)
-    regsetup.env["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")  # the CA that everybody knows
     obtain(1)
     port = ("--host", "localhost", "--port", str(free_port()), "--no-check")
     own = ("--cert", str(files["cert"]), "--key", str(files["key"]))
-    regsetup("up", "--backend", "embedded", *port, *own).ok()
+    unknown = f"does not know who signed {files['cert']}; each client needs that CA"
+    assert unknown in regsetup("up", "--backend", "embedded", *port, *own).ok().out
+    regsetup.env["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")  # the CA that everybody knows
+    assert unknown not in regsetup("up", *port).ok().out
+    assert regsetup.json("check", env={"SSL_CERT_FILE": ""})["ok"]
     before = regsetup.json("cert", "status")["data"]["certificate"]["fingerprint"]
     assert regsetup.json("cert", "renew")["errors"][0]["code"] == "own-certificate"
     obtain(2)

@@ -228,6 +228,21 @@ def test_a_registry_that_stands_is_rendered_with_what_it_has(regsetup: Regsetup,
     assert f"{root}/data:/var/lib/registry:rw" in binds
 
 
+def test_lets_encrypt_is_for_containers_and_gets_a_directory_and_a_word_on_port_443(
+    regsetup: Regsetup, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    wanted = ("--tls", "acme", "--host", "registry.example.org", "--no-auth")
+    done = regsetup("render", "quadlet", "-o", str(out), *wanted).ok()
+    assert "asks registry.example.org on port 443" in done.out.replace("\n", " ")
+    assert (out / "acme").stat().st_mode & 0o777 == 0o700
+    config = yaml.safe_load((out / "config.yml").read_text())
+    assert config["http"]["tls"]["letsencrypt"]["hosts"] == ["registry.example.org"]
+    assert f"{out}/acme:/etc/regsetup/acme:rw" in (out / "registry.container").read_text()
+    assert not (out / "certs").exists()
+    assert code(regsetup("render", "systemd", "-o", str(out), *wanted, "--json")) == "no-acme"
+
+
 def test_what_can_not_be_rendered_says_what_can(regsetup: Regsetup) -> None:
     done = regsetup("render", "swarm", "--json")
     assert (done.code, code(done)) == (2, "bad-setting")

@@ -69,6 +69,17 @@ def test_another_authority_and_the_systems_are_not(serve: Serve, tmp_path: Path)
         assert "trust install" in error.fix
 
 
+def test_the_very_certificate_is_an_authority_for_itself_and_another_is_not(
+    serve: Serve, tmp_path: Path
+) -> None:
+    _, pair = certificate(tmp_path / "right")
+    _, other = certificate(tmp_path / "wrong")
+    served = serve(certificate=pair)
+    with RegistryClient(Endpoint(served.url, ca=pair[0])) as client:
+        assert client.ping().status == 200
+    assert isinstance(failure(Endpoint(served.url, ca=other[0])), TlsUntrusted)
+
+
 def test_the_name_in_the_certificate_counts_and_another_is_said(serve: Serve, tmp_path: Path) -> None:
     authority, pair = certificate(tmp_path / "pair", "registry.example")
     served = serve(certificate=pair)
