@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
+import heapq
+import itertools
 import os
 import secrets
 import socket
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup import __version__
-from regsetup.backup.archive import ArchiveWriter
+from regsetup.backup.archive import ArchiveWriter, is_packed
 from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path, is_kept
 from regsetup.backup.reading import opened
 from regsetup.backup.repository import Objects, Repository
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     Told = Callable[[int, int | None], None]
 
 MODE = 0o600  # the CA's key is in it
+_SAMPLES = 8  # blobs that are looked at to choose the compression
 
 
 class BackupInData(UsageError):
@@ -215,7 +218,8 @@ class _Counter:
 def _into_file(
     place: Path, head: Header, settings: dict[str, bytes], picture: Picture, source: Source, told: Told
 ) -> Made:
-    with _new_file(place) as out, ArchiveWriter(out, _Counter(told, head.size)) as archive:
+    packed = is_packed(_samples(picture, source))
+    with _new_file(place) as out, ArchiveWriter(out, _Counter(told, head.size), packed=packed) as archive:
         _write_small(archive, head, settings, picture, source)
         read = set()
         for blob in source.blobs(picture.blobs):
@@ -292,6 +296,14 @@ def _lost(picture: Picture, read: set[str]) -> tuple[str, ...]:
     """Return what the registry's own links lead to in vain, and the links that say nothing."""
     missing = sorted(f"{digest} is missing" for digest in picture.blobs if blob_path(digest) not in read)
     return (*missing, *(f"{path} is no link" for path in picture.unreadable))
+
+
+def _samples(picture: Picture, source: Source) -> Iterator[bytes | memoryview]:
+    """Yield the beginning of the largest blobs, where their sizes are told before they are read."""
+    sizes = source.sizes(picture.blobs) or {}
+    largest = frozenset(heapq.nlargest(_SAMPLES, sizes, key=lambda one: sizes[one]))
+    for blob in source.blobs(largest):
+        yield from itertools.islice(blob.pieces, 1)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,10 @@ import json
 import os
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from regsetup.backup.behind import Behind
 from regsetup.backup.format import (
     OBJECTS,
     BackupTooNew,
@@ -261,12 +263,14 @@ class Objects:
             place.parent.mkdir(mode=0o700, exist_ok=True)
             hasher, size = hashlib.new(named.algorithm), 0
             try:
-                with temporary.open("xb", buffering=0) as file:
+                with temporary.open("xb", buffering=0) as file, Behind() as behind:
+                    write = partial(_write_all, file.fileno())
                     for piece in blob.pieces:
+                        behind.do(write, piece)
                         hasher.update(piece)
-                        _write_all(file.fileno(), piece)
                         size += len(piece)
                         self.told(len(piece))
+                    behind.wait()
                     if size > _SMALL:
                         os.fsync(file.fileno())
                 if hasher.hexdigest() != named.hex:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -31,6 +32,7 @@ _MAX_LINK = 256  # bytes; sha512:<128 hex> has 135
 _AGAIN = 0.05  # seconds; registry:2 empties a link and writes it, which takes microseconds
 _TRIES = 10
 PIECE = 1 << 20  # bytes
+AHEAD = 3  # pieces that may wait to be written while the next is read
 
 
 class Part(Enum):
@@ -56,7 +58,11 @@ class DataUnreadable(RegsetupError):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content of a registry: its path in the archive and its bytes."""
+    """Content of a registry: its path in the archive and its bytes.
+
+    Attributes:
+        pieces: each stays as it is until ``AHEAD`` more were taken.
+    """
 
     path: str
     size: int
@@ -189,10 +195,13 @@ class DirectorySource:
 
 
 def _pieces(descriptor: int, path: Path) -> Iterator[memoryview]:
-    """Yield a file's bytes in one buffer, which the next piece overwrites."""
-    buffer = memoryview(bytearray(PIECE))
+    """Yield a file's bytes, in a ring of buffers: the next piece does not overwrite the ones before it."""
+    length = min(PIECE, os.fstat(descriptor).st_size + 1)  # most files are small
+    ring: deque[memoryview] = deque()
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     while True:
+        buffer = ring.popleft() if len(ring) > AHEAD else memoryview(bytearray(length))
+        ring.append(buffer)
         try:
             count = os.readv(descriptor, [buffer])
         except OSError as error:

@@ -35,7 +35,7 @@ from tests.bed.stored import store_blob, store_image, tree, write
 from tests.registry.harness import DockerRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from regsetup.backup.make import Made
     from regsetup.backup.survey import Blob, Source
@@ -148,16 +148,16 @@ def test_what_is_damaged_in_the_registry_is_named_and_the_rest_is_kept(kept: Kep
 
 @dataclass(frozen=True)
 class Busy(DirectorySource):
-    """A directory in which something happens before each part is read."""
+    """A directory in which something happens before each part is read for the first time."""
 
-    before: Mapping[Part | None, Callable[[], object]]
+    before: dict[Part | None, Callable[[], object]]
 
     def links(self, part: Part) -> Iterator[tuple[str, bytes]]:
-        self.before.get(part, lambda: None)()
+        self.before.pop(part, lambda: None)()
         yield from super().links(part)
 
     def blobs(self, digests: frozenset[Digest]) -> Iterator[Blob]:
-        self.before.get(None, lambda: None)()
+        self.before.pop(None, lambda: None)()
         yield from super().blobs(digests)
 
 
