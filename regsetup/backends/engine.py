@@ -295,7 +295,7 @@ def translated() -> Iterator[None]:
         yield
     except APIError as error:
         raise EngineError("the engine refused", cause=str(error.explanation or error)) from error
-    except requests.ConnectionError as error:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise EngineGone(str(error)) from error
     except (DockerException, requests.RequestException) as error:
         raise EngineError("the engine did not answer properly", cause=str(error)) from error

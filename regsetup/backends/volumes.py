@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20  # bytes of a stream from the engine
 _INSIDE = "/regsetup"  # where a volume is seen while it is filled
+_FILLS = "io.regsetup.fills"  # the label of the container that is made for that
 
 
 def exists(engine: Engine, name: str) -> bool:
@@ -37,10 +38,12 @@ def create(engine: Engine, name: str, labels: dict[str, str]) -> None:
 
 
 def remove(engine: Engine, name: str) -> None:
-    """Remove it with everything in it; nothing happens if there is none."""
+    """Remove it with everything in it, and what was left of filling it; nothing happens if there is none."""
     from docker.errors import NotFound
 
     with translated():
+        for left in engine.client.api.containers(all=True, filters={"label": f"{_FILLS}={name}"}):
+            engine.client.api.remove_container(left["Id"], force=True, v=True)
         try:
             engine.client.volumes.get(name).remove()
         except NotFound:
@@ -93,7 +96,7 @@ def fill(engine: Engine, name: str, image: str, pieces: Iterable[bytes]) -> None
         made = api.create_container(
             image,
             command=["none"],
-            labels={"io.regsetup.spec": "{}"},
+            labels={"io.regsetup.spec": "{}", _FILLS: name},
             host_config=api.create_host_config(binds=[f"{name}:{_INSIDE}"]),
         )
         try:

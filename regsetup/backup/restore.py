@@ -8,8 +8,7 @@ On any failure the files are swapped back and the old registry is brought up aga
 from __future__ import annotations
 
 import contextlib
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsetup import state as states
@@ -17,20 +16,19 @@ from regsetup import teardown
 from regsetup.backends.choice import choose, reopen
 from regsetup.backup.format import SETTINGS, BackupDamaged
 from regsetup.backup.make import no_collection
+from regsetup.backup.place import find
 from regsetup.backup.reading import opened
 from regsetup.backup.settle import settle
 from regsetup.backup.swap import Swap, discard, recover
 from regsetup.backup.unpack import Unpacked, as_tar, into_directory, settings_of, stage_settings, verified
 from regsetup.certify import certificate_files
 from regsetup.deploy import Deployed, deploy_locked
-from regsetup.deployment import Directory, Paths, Tls, Volume
+from regsetup.deployment import Paths, Tls
 from regsetup.errors import RegsetupError
 from regsetup.host import signals
-from regsetup.host.files import CannotWrite
 from regsetup.load import load
 from regsetup.prove import prove_here
 from regsetup.state import Kind, State, exclusive, storage_entry
-from regsetup.status import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,13 +36,16 @@ if TYPE_CHECKING:
 
     from regsetup.backends.choice import Choice
     from regsetup.backup.format import Header
+    from regsetup.backup.place import Place
     from regsetup.backup.reading import Reader
     from regsetup.backup.unpack import Told
     from regsetup.deploy import Passwords
-    from regsetup.deployment import Deployment
     from regsetup.load import Loaded
     from regsetup.smoke import Check
     from regsetup.step import Reporter
+
+
+_STAYS = "so a volume stays until the next restore or teardown --purge: docker volume ls"
 
 
 class NotRestored(RegsetupError):
@@ -70,34 +71,6 @@ class Interrupted(RegsetupError):
             "interrupted; what was there before is back",
             fix="the same command again starts from the beginning",
         )
-
-
-class DataTaken(RegsetupError):
-    """The directory that the images would go into holds something else."""
-
-    code = "data-taken"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} is not empty, and its content is not this registry's",
-            cause="the backup's registry had its images there",
-            fix="regsetup restore ... --data DIR",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the images go.
-
-    Attributes:
-        directory: if this process may enter it; else the volume ``fresh`` is filled through the engine.
-        fresh: a volume that was made for this.
-        made: directories that were made, innermost first.
-    """
-
-    directory: Path | None
-    fresh: str | None = None
-    made: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,60 +156,24 @@ class _Restore:
     before: State | None = None
 
     def run(self) -> Restored:
+        choice = choose(self.loaded.deployment, self.paths, states.read(self.paths.state))
+        place, self.loaded = find(self.loaded, choice, self.paths)
         self.before = states.read(self.paths.state)
-        choice = choose(self.loaded.deployment, self.paths, self.before)
-        place = self._place(choice)
-        try:
-            found = self._unpack(choice, place)
-            done = Restored(found[0], found[1])
-            self._swap(choice, place, done)
-        except BaseException as error:
-            with signals.ignored():
-                self._clear(choice, place)
-            if isinstance(error, KeyboardInterrupt):
-                raise Interrupted from error
-            raise
+        with contextlib.ExitStack() as end:
+            try:
+                found = self._unpack(choice, place)
+                done = Restored(found[0], found[1])
+                swap = self._swap(choice, place, done, end)
+            except BaseException as error:
+                with signals.ignored(), self._noted(_STAYS):
+                    place.clear(choice, self.paths)
+                if isinstance(error, KeyboardInterrupt):
+                    raise Interrupted from error
+                raise
+            swap.keep()
+            with self._noted(_STAYS):
+                place.forget_old_volume(choice, self.paths)
         return done
-
-    def _place(self, choice: Choice) -> Place:
-        """Find or make the directory that the images go into."""
-        wanted = self.loaded.deployment
-        if isinstance(wanted.storage, Directory):
-            directory = wanted.storage.path
-            if not self._is_ours(wanted) and directory.is_dir() and _holds_something(directory):
-                raise DataTaken(directory)
-            return self._made(directory)
-        from regsetup.backends import volumes
-
-        engine = choice.docker()
-        if not volumes.exists(engine, wanted.storage.name):
-            volumes.create(engine, wanted.storage.name, {"io.regsetup.name": wanted.name})
-            place = volumes.mountpoint(engine, wanted.storage.name)
-            return Place(place, wanted.storage.name)
-        place = volumes.mountpoint(engine, wanted.storage.name)
-        if place is not None:
-            if not self._is_ours(wanted) and _holds_something(place):
-                raise DataTaken(place)
-            return Place(place)
-        fresh = _other_volume(wanted.storage.name)
-        volumes.create(engine, fresh, {"io.regsetup.name": wanted.name})
-        self.loaded = replace(
-            self.loaded,
-            deployment=replace(wanted, storage=Volume(fresh)),
-            wished={**self.loaded.wished, "data": f"volume:{fresh}"},
-        )
-        return Place(None, fresh)
-
-    def _is_ours(self, wanted: Deployment) -> bool:
-        return self.before is not None and remembered(self.paths).storage == wanted.storage
-
-    def _made(self, directory: Path) -> Place:
-        above = [one for one in (directory, *directory.parents) if not one.exists()]
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(directory, error) from error
-        return Place(directory, made=tuple(above))
 
     def _unpack(self, choice: Choice, place: Place) -> tuple[Header, Unpacked]:
         """Verify everything, and have it beside what serves."""
@@ -262,8 +199,11 @@ class _Restore:
         volumes.fill(engine, place.fresh or "", wanted.image, as_tar(reader, self.voice.told, found))
         return found
 
-    def _swap(self, choice: Choice, place: Place, done: Restored) -> None:
-        """Stop the old one, swap, bring the new one up and prove it; or do all of that backwards."""
+    def _swap(self, choice: Choice, place: Place, done: Restored, end: contextlib.ExitStack) -> Swap:
+        """Stop the old one, swap, bring the new one up and prove it; or do all of that backwards.
+
+        Nobody can interrupt what comes after, until ``end``: the new one counts, and the old one may go.
+        """
         old = choice.runtime.current()
         swap = Swap.plan(self.paths, place.directory)
         try:
@@ -271,13 +211,13 @@ class _Restore:
             self._record(choice, place)
             swap.do()
             self._prove(done)
+            done.notes += _notes(done, self.paths, self.settings)
+            end.enter_context(signals.ignored())
         except BaseException:
             with signals.ignored():
                 self._take_back(swap, choice, running=bool(old and old.running))
             raise
-        done.notes += _notes(done, self.paths, self.settings)
-        swap.keep()
-        self._forget_old_volume(choice, place)
+        return swap
 
     def _prove(self, done: Restored) -> None:
         done.deployed = self._deploy(self.loaded)
@@ -305,7 +245,8 @@ class _Restore:
     def _take_back(self, swap: Swap, choice: Choice, *, running: bool) -> None:
         """Swap back, and bring the old one up again if it ran."""
         state = states.read(self.paths.state)
-        with self._noted():
+        up = f"regsetup up --name {self.paths.name}"
+        with self._noted(f"then: {up}"):
             (reopen(self.paths, state) if state else choice).runtime.stop()
         swap.undo()
         if self.before is None:
@@ -314,57 +255,22 @@ class _Restore:
         states.write(self.paths.state, self.before)
         if running:
             self.voice.reporter.noted("bringing back what was there before")
-            with self._noted():
+            with self._noted(f"then: {up}"):
                 self._deploy(load({"name": self.paths.name}, {}, None, self.paths.home, cwd=self.paths.root))
 
     @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        """Go on with the way back, and tell what did not work; ``up`` does the rest."""
+    def _noted(self, advice: str) -> Iterator[None]:
+        """Go on, and tell what did not work and what to do about it."""
         try:
             yield
         except RegsetupError as trouble:
-            self.voice.reporter.noted(f"{trouble.message}; then: regsetup up --name {self.paths.name}")
+            self.voice.reporter.noted(f"{trouble.message}; {advice}")
 
     def _take_away(self) -> None:
         """Remove what was made of nothing; there was no registry before."""
         removal = teardown.look(self.paths)
         teardown.remove(removal, self.paths)
         self.made.extend(teardown.purge(removal, self.paths))
-
-    def _clear(self, choice: Choice, place: Place) -> None:
-        """Remove what was unpacked, and the directories and volumes made for it."""
-        discard(self.paths, place.directory)
-        if place.fresh:
-            from regsetup.backends import volumes
-
-            volumes.remove(choice.docker(), place.fresh)
-        for one in (*place.made, self.paths.root):
-            with contextlib.suppress(OSError):  # not empty: it was there before
-                one.rmdir()
-
-    def _forget_old_volume(self, choice: Choice, place: Place) -> None:
-        """Remove the volume that was exchanged for a new one."""
-        state = states.read(self.paths.state)
-        if state is None or place.fresh is None or place.directory is not None:
-            return
-        from regsetup.backends import volumes
-
-        for name in state.of(Kind.VOLUME):
-            if name != place.fresh:
-                volumes.remove(choice.docker(), name)
-        states.write(self.paths.state, state.without(Kind.VOLUME).with_entry(Kind.VOLUME, place.fresh))
-
-
-def _holds_something(directory: Path) -> bool:
-    try:
-        names = [one.name for one in directory.iterdir()]
-    except OSError as error:
-        raise CannotWrite(directory, error) from error
-    return any(not name.startswith(".") and name != "lost+found" for name in names)
-
-
-def _other_volume(name: str) -> str:
-    return f"{name.partition('.restored-')[0]}.restored-{secrets.token_hex(4)}"
 
 
 def _notes(done: Restored, paths: Paths, settings: dict[str, bytes]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,19 +239,25 @@ def test_a_directory_of_somebody_else_is_left_alone(
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
+@contextmanager
+def tmpfs(place: Path, options: str) -> Iterator[Path]:
+    """A file system of its own; what runs on it is ended before it goes."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        missing("mounting a tmpfs needs root")
+    try:
+        yield place
+    finally:
+        end_marked(str(place))
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        missing("mounting a tmpfs needs root")
-    yield place
-    end_marked(str(place))
-    subprocess.run(["umount", str(place)], check=True)
+    with tmpfs(tmp_path / "small", "size=128k") as place:
+        yield place
 
 
 def test_a_full_disk_leaves_no_file_and_no_half_registry(
@@ -269,6 +276,30 @@ def test_a_full_disk_leaves_no_file_and_no_half_registry(
     assert error(done)["code"] == "no-space"
     assert not elsewhere.home.exists()
     assert not (small / "data").exists()
+
+
+def test_a_disk_that_fills_up_during_a_restore_leaves_the_old_one_serving(
+    regsetup: Regsetup, tmp_path: Path
+) -> None:
+    file, port = regsetup.place / "b.tar.zst", free_port()
+    with tmpfs(tmp_path / "few", "size=1g") as few:
+        more = ("--port", str(port), "--data", str(few / "data"), "--no-auth")
+        regsetup("up", "--backend", "embedded", "--no-check", *more).ok()
+        with RegistryClient(Endpoint(f"http://127.0.0.1:{port}")) as client:
+            push(client, "team/app", "1.0", 200_000)
+            regsetup("backup", str(file)).ok()
+            push(client, "later", "1")
+            before = files(few)
+            inodes = len(before) + 20  # what the backup's files take is far more, though not in bytes
+            subprocess.run(["mount", "-o", f"remount,nr_inodes={inodes}", str(few)], check=True)
+            done = regsetup("restore", str(file), "-y", "--json")
+            assert (done.code, error(done)["code"]) == (1, "cannot-write")
+            assert "No space left" in str(error(done)["cause"])
+            assert whole(client, "later", "1"), "what was there before the restore"
+            assert files(few) == before
+            subprocess.run(["mount", "-o", "remount,nr_inodes=0", str(few)], check=True)
+            regsetup("restore", str(file), "-y").ok()
+            assert list(client.catalog()) == ["team/app"]
 
 
 SENSELESS = [
@@ -352,19 +383,56 @@ def test_up_after_a_killed_restore_brings_the_old_registry_back(
         assert "later" not in list(client.catalog())
 
 
-def test_control_c_during_a_restore_leaves_the_old_one_serving(regsetup: Regsetup, port: int) -> None:
+INTERRUPT = """
+import os, signal, sys
+seen = 0
+def hook(event, arguments):
+    global seen
+    if event == {event!r} and {needle!r} in str(arguments):
+        seen += 1
+        if seen >= {number}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(hook)
+from regsetup.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_control_c_at_any_point_of_a_restore_leaves_the_old_one_serving(
+    regsetup: Regsetup, port: int
+) -> None:
     file = regsetup.place / "b.tar.zst"
     regsetup("backup", str(file)).ok()
-    with regsetup.on_terminal("restore", str(file)) as terminal:
-        terminal.expect("Replace the images")
-        terminal.send("y")
-        terminal.expect("start")
-        terminal.interrupt()
-        done = terminal.wait()
-    assert done.code in (0, 1)
     with connect(port) as client:
-        assert whole(client, "team/app", "1.0")
+        push(client, "later", "1")
+        before = files(regsetup.home)
+        for event, needle, number in (
+            ("open", ".regsetup-restore/docker", 3),  # unpacking
+            ("os.rename", ".regsetup-", 3),  # in the middle of the swap, and from there on again and again
+            ("socket.connect", str(port), 2),  # the restored registry is being started and proven
+        ):
+            program = INTERRUPT.format(event=event, needle=needle, number=number)
+            words = [sys.executable, "-c", program, "restore", str(file), "-y", "--json"]
+            done = run(words, env=regsetup.environment())
+            assert (done.code, error(done)["code"]) == (1, "interrupted"), needle
+            assert whole(client, "later", "1"), "what was there before the restore"
+            assert whole(client, "team/app", "1.0")
+            assert files(regsetup.home) == before
     assert regsetup.json("up")["changed"] is False
+
+
+def test_control_c_is_too_late_when_the_restored_registry_has_passed_its_check(
+    regsetup: Regsetup, port: int
+) -> None:
+    file = regsetup.place / "b.tar.zst"
+    regsetup("backup", str(file)).ok()
+    with connect(port) as client:
+        push(client, "later", "1")
+        program = INTERRUPT.format(event="os.remove", needle="restore.json", number=1)
+        run([sys.executable, "-c", program, "restore", str(file), "-y"], env=regsetup.environment()).ok()
+        assert "later" not in list(client.catalog())
+        assert whole(client, "team/app", "1.0")
+    assert not list(regsetup.home.rglob(".regsetup-*"))
 
 
 def test_a_collection_does_not_run_beside_a_backup(regsetup: Regsetup, port: int) -> None:

@@ -7,14 +7,19 @@ tried on a whole host in ``tests/hosts``.
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from regsetup.client import Credentials, Endpoint, RegistryClient
+from regsetup.reference import Digest
+from regsetup.secret import Secret
 from tests.bed.clients import DockerCli, run
 from tests.bed.deployed import PASSWORD
 from tests.bed.proxy import EngineProxy, make_tls
 from tests.bed.sshd import URL
+from tests.cli.test_gc import push, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +142,48 @@ def test_users_that_can_not_be_carried_are_as_they_were(deployed: Deployed, prox
     proxy.resume()
     assert deployed.json("rmuser", "alice")["data"]["proven"]
     assert status(deployed, proxy.host, "alice", PASSWORD) == "401"
+
+
+def stored(deployed: Deployed) -> set[str]:
+    return {one for one in deployed.engine_things() if one.startswith("volume")}
+
+
+@pytest.mark.slow
+def test_an_engine_that_goes_away_leaves_no_half_backup_and_no_half_restore(
+    deployed: Deployed, proxy: EngineProxy, tmp_path: Path
+) -> None:
+    deployed.regsetup.env["DOCKER_HOST"] = proxy.url
+    deployed.up_with_alice(*BY_HAND).ok()
+    ca = deployed.regsetup.home / deployed.name / "certs" / "ca.crt"
+    address = f"https://{proxy.host}:{deployed.port}"
+    backups, layer = tmp_path / "backups", os.urandom(64) * (1 << 14)
+    backups.mkdir()
+    file = backups / "b.tar.zst"
+    with RegistryClient(Endpoint(address, ca, Credentials("alice", Secret(PASSWORD)))) as client:
+        client.put_blob("team/app", layer)
+        proxy.cut_at = layer[:64]
+        assert deployed.error(deployed("backup", str(file), "--json"))["code"] == "engine-gone"
+        assert list(backups.iterdir()) == []
+        proxy.resume()
+        deployed("backup", str(file)).ok()
+        push(client, "later", "1")
+        for moment in (b"/archive", b"/start"):  # while it is filled, and when the new one is to start
+            proxy.cut_at = moment
+            done = deployed("restore", str(file), "-y")
+            assert done.code == 1
+            assert "error: the engine stopped answering" in done.err
+            assert "a volume stays until the next restore" in done.err
+            (left,) = {one for one in stored(deployed) if ".restored-" in one}
+            proxy.resume()
+            deployed.up().ok()
+            assert whole(client, "later", "1"), "what was there before the restore"
+        deployed("restore", str(file), "-y").ok()
+        assert b"".join(client.get_blob("team/app", Digest.of(layer))) == layer
+        assert "later" not in list(client.catalog())
+        (serving,) = {one for one in stored(deployed) if "data" in one}
+        assert serving != left, "the old one is gone, and what earlier ones left"
+    deployed("teardown", "--purge", "-y").ok()
+    assert stored(deployed) == set()
 
 
 @pytest.mark.slow
