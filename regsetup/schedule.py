@@ -115,6 +115,11 @@ def add(paths: Paths, plan: Plan) -> bool:
     return True
 
 
+def notes(paths: Paths, job: Job) -> tuple[str, ...]:
+    """Return what a person should know of a job that was added."""
+    return _timer(paths, job).notes()
+
+
 def remove(paths: Paths, job: Job) -> None:
     """Remove a job.
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _PROPERTIES = "LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus"
 _TIMEOUT = STOP_SECONDS + 30.0  # seconds for systemctl, which waits for the service to stop
+_ENDS = "the registry ends with this user's last session and starts with the next; so that it stays"
 _EXITED = "1"  # ExecMainCode: CLD_EXITED of waitid(2); otherwise ExecMainStatus is a signal
 
 
@@ -74,12 +75,11 @@ class Scope:
             run(["loginctl", "disable-linger", _me()])
             note.unlink()
 
-    def notes(self) -> tuple[str, ...]:
-        """Say what a person should know of a service here."""
-        if not self.user or self.lingers():
-            return ()
-        note = f"the registry ends with {_me()}'s last session and starts with the next; so that it stays: "
-        return (f"{note}sudo loginctl enable-linger {_me()}",)
+    def notes(self, meaning: str = _ENDS) -> tuple[str, ...]:
+        """Say what a person should know of a unit here that ends with his last session."""
+        return (
+            (f"{meaning}: sudo loginctl enable-linger {_me()}",) if self.user and not self.lingers() else ()
+        )
 
     def systemctl(self, *words: str, fails: bool = False) -> Result:
         """Run systemctl; with ``fails`` it may fail.

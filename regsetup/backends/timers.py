@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from regsetup.backends.systemd import Scope
@@ -19,8 +20,6 @@ from regsetup.host.files import CannotWrite, remove_unfinished, write_atomic
 from regsetup.templating import render
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from regsetup.deployment import Paths
 
 COMMAND = (sys.executable, "-m", "regsetup")
@@ -156,6 +155,7 @@ class Timer:
         """Stop and remove both; a job that runs goes on to its end."""
         if self.scope.runs():
             self.scope.systemctl("disable", "--quiet", "--now", self.scope.unit, fails=True)
+            self.scope.systemctl("clean", "--what=state", self.scope.unit, fails=True)  # when it ran last
         for one in (self.scope, self._service):
             one.path.unlink(missing_ok=True)
             remove_unfinished(one.path)
@@ -168,7 +168,8 @@ class Timer:
             self.scope.systemctl("reset-failed", self._service.unit, fails=True)
         self.scope.unlinger(self._note)
         if self.scope.user:
-            for made in list(self.scope.path.parents)[:3]:  # ~/.config/systemd/user
+            stamps = Path.home() / ".local/share/systemd/timers"
+            for made in (*list(self.scope.path.parents)[:3], stamps, stamps.parent):  # ~/.config/systemd/user
                 with suppress(OSError):  # not empty: they are somebody's
                     made.rmdir()
 
@@ -181,6 +182,10 @@ class Timer:
             service.get("ExecMainExitTimestamp") or None,
             service.get("Result", "success") != "success",
         )
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what a person should know of a job here."""
+        return self.scope.notes("the job waits while you are not logged in; so that it does not")
 
     @property
     def _note(self) -> Path:

@@ -91,11 +91,11 @@ def add(
     _require(paths)
     with exclusive(paths):
         changed = work.add(paths, plan)
+    notes = work.notes(paths, plan.job)
     when = f"{plan.job} of {name}: {plan.every} at {plan.at}"
     more = (f" to {plan.to}" if plan.to else "") + (f", the newest {plan.keep} are kept" if plan.keep else "")
-    return render.Outcome(
-        {"name": name, **_plan(plan)}, (when + more + ("" if changed else " (no changes)"),), changed=changed
-    )
+    lines = (when + more + ("" if changed else " (no changes)"), *(f"  note      {one}" for one in notes))
+    return render.Outcome({"name": name, **_plan(plan), "notes": list(notes)}, lines, changed=changed)
 
 
 def list_(

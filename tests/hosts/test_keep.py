@@ -101,4 +101,5 @@ def test_nothing_is_left_in_the_end(host: Host, before: set[str]) -> None:
     host("rm", "-r", "/srv/backups").ok()
     assert host("systemctl", "list-unit-files", "--no-legend", "regsetup*").out == ""
     assert host.files() - before == set()
+    assert "regsetup" not in host("ls", "/var/lib/systemd/timers").ok().out, "nor when they ran last"
     assert host("systemctl", "is-system-running").out.strip() == "running"
