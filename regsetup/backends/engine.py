@@ -119,8 +119,9 @@ class Engine:
 
     @property
     def rootless(self) -> bool:
-        """Whether root in a container is an ordinary user outside."""
-        return any("rootless" in option for option in self.info.get("SecurityOptions") or ())
+        """Whether root in a container is an ordinary user outside; podman says so by a key of its own."""
+        options = self.info.get("SecurityOptions") or ()
+        return bool(self.info.get("Rootless")) or any("rootless" in option for option in options)
 
     @cached_property
     def podman(self) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsetup.backends.choice import Choice
-    from regsetup.deployment import Deployment, Paths
+    from regsetup.deployment import Paths
     from regsetup.load import Loaded
     from regsetup.state import State
 
@@ -98,39 +98,48 @@ def find(loaded: Loaded, choice: Choice, paths: Paths) -> tuple[Place, Loaded]:
     """
     wanted = loaded.deployment
     state = states.read(paths.state)
-    ours = state if state and remembered(paths).storage == wanted.storage else None
+    mine = remembered(paths).storage if state else None
     if isinstance(wanted.storage, Directory):
-        return _directory(wanted.storage.path, ours=ours is not None), loaded
+        return _directory(wanted.storage.path, ours=mine == wanted.storage), loaded
     from regsetup.backends import volumes
 
     engine, name = choice.docker(), wanted.storage.name
-    if not volumes.exists(engine, name):
-        return _volume(choice, wanted, name), loaded
-    place = volumes.mountpoint(engine, name)
-    if place is not None:
-        if ours is None and _holds_something(place):
-            raise DataTaken(place)
-        return Place(place), loaded
-    other = f"{name.partition(_RESTORED)[0]}{_RESTORED}{secrets.token_hex(4)}"
-    if ours:
-        _prepare(ours, choice, paths, name, other)
-    changed = replace(
+    if volumes.exists(engine, name):
+        place = volumes.mountpoint(engine, name)
+        if place is not None:
+            if mine != wanted.storage and _holds_something(place):
+                raise DataTaken(place)
+            return Place(place), loaded
+        name = f"{_plain(name)}{_RESTORED}{secrets.token_hex(4)}"
+        loaded = _with_volume(loaded, name)
+    old = mine.name if isinstance(mine, Volume) and _plain(mine.name) == _plain(name) else None
+    if state and old:
+        _prepare(state, choice, paths, old, name)
+    volumes.create(engine, name, {"io.regsetup.name": wanted.name})
+    return Place(volumes.mountpoint(engine, name), name, old), loaded
+
+
+def _with_volume(loaded: Loaded, name: str) -> Loaded:
+    return replace(
         loaded,
-        deployment=replace(wanted, storage=Volume(other)),
-        wished={**loaded.wished, "data": f"volume:{other}"},
+        deployment=replace(loaded.deployment, storage=Volume(name)),
+        wished={**loaded.wished, "data": f"volume:{name}"},
     )
-    return replace(_volume(choice, wanted, other), instead_of=name if ours else None), changed
 
 
-def _prepare(state: State, choice: Choice, paths: Paths, name: str, other: str) -> None:
+def _plain(name: str) -> str:
+    return name.partition(_RESTORED)[0]
+
+
+def _prepare(state: State, choice: Choice, paths: Paths, old: str, fresh: str) -> None:
     """Write the volume into the ledger before it is made, and remove what earlier restores left."""
     from regsetup.backends import volumes
 
     for left in state.of(Kind.VOLUME):
-        if _RESTORED in left and left != name:
+        if _RESTORED in left and left != old:
             volumes.remove(choice.docker(), left)
             state = state.without_entry(Entry(Kind.VOLUME, left))
-    states.write(paths.state, state.with_entry(Kind.VOLUME, other))
+    states.write(paths.state, state.with_entry(Kind.VOLUME, fresh))
 
 
 def _directory(directory: Path, *, ours: bool) -> Place:
@@ -142,14 +151,6 @@ def _directory(directory: Path, *, ours: bool) -> Place:
     except OSError as error:
         raise CannotWrite(directory, error) from error
     return Place(directory, made=tuple(above))
-
-
-def _volume(choice: Choice, wanted: Deployment, name: str) -> Place:
-    from regsetup.backends import volumes
-
-    engine = choice.docker()
-    volumes.create(engine, name, {"io.regsetup.name": wanted.name})
-    return Place(volumes.mountpoint(engine, name), name)
 
 
 def _holds_something(directory: Path) -> bool:

@@ -187,11 +187,12 @@ def _storage(facts: Facts) -> Iterator[Finding]:
 
 
 def _rootless(facts: Facts) -> Iterator[Finding]:
-    options = (facts.info or {}).get("SecurityOptions") or ()
+    info = facts.info or {}
+    options = info.get("SecurityOptions") or ()
     user, owner = facts.engine_uid, facts.storage_owner
     if facts.backend != "docker" or None in (user, owner) or user == owner:
         return
-    if any("rootless" in option for option in options):
+    if info.get("Rootless") or any("rootless" in option for option in options):
         yield Finding(
             "storage-rootless",
             Severity.ERROR,

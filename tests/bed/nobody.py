@@ -26,6 +26,7 @@ _LAZY = (
     "rich.progress",
     "rich.table",
     "yaml",
+    "zstandard",
     "zoneinfo",
 )
 
@@ -41,13 +42,13 @@ def main(arguments: list[str]) -> int:
 
     nobody = pwd.getpwnam("nobody")
     os.setgroups([])
-    os.setegid(nobody.pw_gid)
-    os.seteuid(nobody.pw_uid)
+    os.setresgid(nobody.pw_gid, nobody.pw_gid, 0)  # real ids, too: access(2) asks for those
+    os.setresuid(nobody.pw_uid, nobody.pw_uid, 0)
     try:
         return run(arguments)
     finally:
-        os.seteuid(0)
-        os.setegid(0)
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
 
 
 if __name__ == "__main__":

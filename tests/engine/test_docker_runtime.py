@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsetup.client import Endpoint, RegistryClient
 from regsetup.observed import Spec
 from tests.bed.clients import DockerCli, run
 from tests.bed.images import SCRATCH_IMAGE, ensure_registry_image, tiny_archive
 from tests.bed.run import missing, need, wait_for
+from tests.cli.test_gc import push, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -343,5 +345,33 @@ def test_an_ordinary_user_with_rights_on_the_engine_owns_what_is_stored(
         assert owners == {65534}
         as_nobody(nobodys, private_engine.url, "teardown", "--purge", "-y").ok()
         assert list(nobodys.iterdir()) == []
+    finally:
+        sock.chmod(mode)
+
+
+@pytest.mark.slow
+def test_an_ordinary_user_restores_a_volume_that_only_the_engine_may_enter(
+    deployed: Deployed, private_engine: PrivateEngine, nobodys: Path
+) -> None:
+    sock, file = Path(private_engine.url.removeprefix("unix://")), str(nobodys / "b.tar.zst")
+    mode = sock.stat().st_mode
+    sock.chmod(0o666)
+    try:
+        where = ("--port", str(deployed.port), "--data", "volume:images")
+        as_nobody(nobodys, private_engine.url, "up", "--backend", "docker", "--no-check", *where).ok()
+        with RegistryClient(Endpoint(f"http://127.0.0.1:{deployed.port}")) as client:
+            push(client, "team/app", "1.0", 200_000)
+            as_nobody(nobodys, private_engine.url, "backup", file).ok()
+            push(client, "later", "1")
+            for _ in range(2):  # the second takes the place of a volume that the first made
+                before = deployed.engine_things()
+                as_nobody(nobodys, private_engine.url, "restore", file, "-y").ok()
+                assert whole(client, "team/app", "1.0")
+                assert "later" not in list(client.catalog())
+                (gone,) = before - deployed.engine_things()
+                assert gone.startswith("volume images")
+                assert len(deployed.engine_things()) == len(before)
+        as_nobody(nobodys, private_engine.url, "teardown", "--purge", "-y").ok()
+        assert [one for one in deployed.engine_things() if one.startswith("volume")] == []
     finally:
         sock.chmod(mode)
