@@ -25,7 +25,7 @@ from regsetup.deployment import (
     Volume,
     is_loopback,
 )
-from regsetup.errors import UsageError
+from regsetup.errors import RegsetupError, UsageError
 from regsetup.given import Given, inverted, read
 from regsetup.settings import FIELDS, Field
 from regsetup.settings import path as read_path
@@ -86,6 +86,36 @@ def find_home(environ: Mapping[str, str]) -> Path:
     return platformdirs.user_data_path("regsetup")
 
 
+class RegistryOfAnother(RegsetupError):
+    """The registry was set up by another user, who alone may read what is known of it."""
+
+    code = "registry-of-another"
+
+    def __init__(self, path: Path | str) -> None:
+        home = os.environ.get("REGSETUP_HOME")  # sudo does not hand it on
+        as_root = f"sudo REGSETUP_HOME={home} regsetup" if home else "sudo regsetup"
+        super().__init__(
+            f"this user may not read {path}",
+            cause="the registry was set up by another user",
+            fix=f"run it as that user, or as root: {as_root} ...",
+        )
+
+
+def insist_on_rights(paths: Paths) -> None:
+    """Hold if this user may read what is known of a registry, or there is none.
+
+    Raises:
+        RegistryOfAnother: names what is closed.
+    """
+    try:
+        os.scandir(paths.home).close()
+        paths.state.open("rb").close()
+    except PermissionError as error:
+        raise RegistryOfAnother(error.filename) from None
+    except OSError:  # not there; what else is wrong is told by who reads it
+        return
+
+
 def load(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
@@ -104,6 +134,7 @@ def load(
 
     Raises:
         UsageError: BadSetting, BadFile, Contradiction or BadUserName; names the value and its place.
+        RegistryOfAnother: this user may not read what the last run was told.
     """
     if file is None and (cwd / DEFAULT_FILE).is_file():
         file = cwd / DEFAULT_FILE
@@ -112,6 +143,7 @@ def load(
     given |= from_flags(flags, cwd)
     name = read(FIELDS["name"], given.get("name")) or DEFAULT_NAME
     paths = Paths(home, str(name))
+    insist_on_rights(paths)
     if file is None and paths.deployment.is_file():
         given = _not_overruled(from_file(paths.deployment, origin=_LAST_UP), given) | given
     given = {**(defaults or {}), **given}

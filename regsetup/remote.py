@@ -222,10 +222,11 @@ def _local(wish: Wish, home: Path, address: str | None) -> Local | None:
 
 
 def _remembered(paths: Paths) -> Local | None:
+    from regsetup.load import insist_on_rights, load
+
+    insist_on_rights(paths)
     if not paths.state.exists():
         return None
-    from regsetup.load import load
-
     return Local(load({"name": paths.name}, {}, None, paths.home, cwd=paths.root).deployment, paths)
 
 

@@ -137,8 +137,9 @@ def _remembered_too(paths: Paths, facts: storage.Facts | None, now: datetime) ->
 
 
 def look_at_all(home: Path) -> tuple[Status, ...]:
-    """Return every registry below ``home``, by name; one whose files are damaged hides no other."""
-    found = (_look_or_say_why(Paths(home, path.parent.name)) for path in sorted(home.glob("*/state.json")))
+    """Return every registry below ``home``, by name; one that is damaged or closed to us hides no other."""
+    names = sorted(path.name for path in home.iterdir() if path.is_dir()) if home.is_dir() else ()
+    found = (_look_or_say_why(Paths(home, name)) for name in names)
     return tuple(one for one in found if one)
 
 

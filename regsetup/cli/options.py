@@ -45,22 +45,29 @@ PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="F
 Generate = Annotated[bool, typer.Option("--generate", help="Make up the password and show it once.")]
 
 
-def find_paths(name: str) -> Paths:
+def find_paths(name: str, *, any_user: bool = False) -> Paths:
     """Return where the files of a registry lie.
+
+    Args:
+        any_user: also if this user may not read them.
 
     Raises:
         BadSetting: not a name.
+        RegistryOfAnother: this user may not read them.
     """
     from regsetup import settings
     from regsetup.deployment import Paths
     from regsetup.given import BadSetting
-    from regsetup.load import find_home
+    from regsetup.load import find_home, insist_on_rights
 
     try:
         settings.name(name, Path())
     except settings.BadValue as error:
         raise BadSetting("--name", name, str(error)) from None
-    return Paths(find_home(os.environ), name)
+    paths = Paths(find_home(os.environ), name)
+    if not any_user:
+        insist_on_rights(paths)
+    return paths
 
 
 def may_restart(stopped: Sequence[str]) -> bool:

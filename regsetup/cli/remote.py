@@ -152,9 +152,9 @@ class Way:
         from regsetup import remote
 
         wish = remote.Wish(self.registry, self.name, self.plain_http, self.ca)
-        return remote.find(
-            wish, options.find_paths(self.name).home, reference.registry if reference else None
-        )
+        named = reference.registry if reference else None
+        elsewhere = self.registry is not None or named is not None
+        return remote.find(wish, options.find_paths(self.name, any_user=elsewhere).home, named)
 
     def credentials(self) -> Credentials | None:
         """Return what ``--user`` says, with a password read or asked for; None without it."""

@@ -150,6 +150,8 @@ def _text(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if isinstance(error, PermissionError) and not os.access(path.parent, os.X_OK):
+            return None  # such as /run/containers, where only root has used podman
         raise AuthFileUnreadable(path, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise AuthFileUnreadable(path, f"it is no UTF-8: {error}") from error

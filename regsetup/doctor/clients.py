@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsetup.backends.engine import is_elsewhere
+from regsetup.backends.engine import EngineNoRights, is_elsewhere
 from regsetup.deployment import Tls, is_loopback
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.facts import Facts, Finding, Severity
@@ -24,10 +24,16 @@ def _engine(facts: Facts) -> Iterator[Finding]:
     if facts.engine is None or facts.info is not None:
         return
     needed, stopped = facts.backend == "docker", facts.engine.manager is Manager.STOPPED
-    if needed or (not facts.there and facts.engine_installed):
+    if not needed and (facts.there or not facts.engine_installed):
+        return
+    severity = Severity.ERROR if needed else Severity.WARNING
+    if facts.engine_closed:
+        error = EngineNoRights(facts.engine_closed)
+        yield Finding(error.code, severity, error.message, error.cause or "", error.fix or "")
+    else:
         yield Finding(
             "engine-silent",
-            Severity.ERROR if needed else Severity.WARNING,
+            severity,
             f"the Docker engine {'is not running' if stopped else 'does not answer'}",
             "the registry is a container in it" if needed else "up would take the bundled registry instead",
             restart_command(facts.engine),

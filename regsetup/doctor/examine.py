@@ -65,8 +65,20 @@ def look(paths: Paths, environ: Mapping[str, str]) -> Facts:
     backend = state.backend if state else ""
     facts = examine(wanted, paths, backend, None if wanted.machine else control, clients)
     return replace(
-        facts, there=state is not None, engine_address=own, shell_engine=shell, shell_trouble=trouble
+        facts,
+        there=state is not None,
+        engine_address=own,
+        engine_closed=closed_socket(own or shell),
+        shell_engine=shell,
+        shell_trouble=trouble,
     )
+
+
+def closed_socket(address: str | None) -> str | None:
+    """Return the engine's address if it is a socket that is there, and that this user may not write to."""
+    scheme, _, path = (address or "").partition("://")
+    closed = scheme == "unix" and os.access(path, os.F_OK) and not os.access(path, os.R_OK | os.W_OK)
+    return address if closed else None
 
 
 def examine(

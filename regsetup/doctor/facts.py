@@ -54,6 +54,7 @@ class Facts:
         there: whether a registry of this name is set up; else the machine is looked at, for the first ``up``.
         engine_address: the engine that the registry is a container of.
         shell_engine: where docker commands of this shell go; ``shell_trouble``: why they can't.
+        engine_closed: the engine's address, where its socket is there and this user may not use it.
         engine_installed: whether this machine has a dockerd, running or not.
         engine_uid, storage_owner: user ids, as this machine sees them.
         answers: whether the registry answers on this machine.
@@ -94,6 +95,7 @@ class Facts:
     engine_address: str | None = None
     shell_engine: str | None = None
     shell_trouble: RegsetupError | None = None
+    engine_closed: str | None = None
     engine_installed: bool = False
     engine_uid: int | None = None
     storage_owner: int | None = None

@@ -332,6 +332,19 @@ def test_a_damaged_registry_hides_no_other(running: Running) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="root gives up its rights for this")
+def test_to_others_a_registry_is_said_to_be_another_users(running: Running) -> None:
+    environment = dict(os.environ) | running.regsetup.environment()
+    for asked in ("users", "teardown", "catalog", "status", "up"):
+        said = subprocess.run(
+            [sys.executable, "-m", "tests.bed.nobody", asked, "--json"],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        (error,) = json.loads(said.stdout)["errors"]
+        assert (said.returncode, error["code"]) == (1, "registry-of-another"), asked
+
+
+@pytest.mark.slow
 def test_quiet_leaves_results_and_errors(running: Running) -> None:
     regsetup = running.regsetup
     loud = regsetup("up", "--realm", "One", "--no-check").ok()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from regsetup.credentials.auth_file import AuthFile, Malformed, with_entry, with
 from regsetup.credentials.helpers import HelperFailed
 from regsetup.host.process import ProgramMissing
 from regsetup.secret import Secret
+from tests.bed.rights import as_nobody
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +137,18 @@ def test_a_malformed_file_is_an_error_that_names_it(home: Path, text: str, named
     assert str(path) in caught.value.message
     assert named in (caught.value.cause or "")
     assert path.read_text() == text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root gives up its rights for this")
+def test_a_directory_that_only_root_may_enter_keeps_nothing_for_others(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = config(home, {"auths": {"a.example": pair("alice", "geheim")}})
+    assert credentials.find("a.example")
+    written.parent.chmod(0o700)
+    monkeypatch.setenv("DOCKER_CONFIG", str(written.parent))
+    with as_nobody():
+        assert credentials.find("a.example") is None
 
 
 def test_what_a_malformed_file_holds_is_not_lost_by_a_login(home: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ from regsetup.backends.context import BadContext
 from regsetup.deployment import Deployment, Directory, Paths, Tls
 from regsetup.doctor import Facts, Severity, diagnose, explain
 from regsetup.doctor.addresses import excepted
-from regsetup.doctor.examine import examine
+from regsetup.doctor.examine import closed_socket, examine
 from regsetup.doctor.explain import address_in
 from regsetup.host.certificate_files import CertificateFiles
 from regsetup.host.engine import Dockerd, Manager
@@ -24,6 +26,7 @@ from regsetup.host.names import machine_names
 from regsetup.trust.containerd import Containerd
 from regsetup.trust.install import State, Status, install
 from regsetup.trust.podman import Podman
+from tests.bed.rights import as_nobody
 from tests.bed.run import free_port, missing
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ BROKEN = [
     ("engine-silent", {"info": None}, "sudo systemctl restart docker.service"),
     ("engine-silent", {"info": None, "engine": Dockerd(Manager.STOPPED)}, "sudo systemctl start docker"),
     ("engine-silent", {"info": None, "there": False, "backend": "", "engine_installed": True}, "restart"),
+    ("engine-no-rights", {"info": None, "engine_closed": "unix:///run/docker.sock"}, "usermod -aG docker"),
     ("engine-other", {"shell_engine": "unix:///x", "engine_address": "unix:///y"}, "unset DOCKER_HOST"),
     ("engine-elsewhere", {"there": False, "shell_engine": "tcp://10.0.0.1:2375"}, "unset DOCKER_HOST"),
     ("bad-docker-context", {"shell_trouble": BadContext("ours", "none")}, "docker context ls"),
@@ -333,3 +337,18 @@ def test_another_program_on_ipv6_is_seen(tmp_path: Path) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
         goal = wanted(tmp_path, port=other.getsockname()[1], hosts=())
         assert examine(goal, Paths(tmp_path, "registry"), "embedded", None, ()).shadow is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root gives up its rights for this")
+def test_an_engine_whose_socket_is_closed_to_this_user_is_not_taken_for_dead() -> None:
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        path = Path(made, "docker.sock")
+        address = f"unix://{path}"
+        path.touch(mode=0o600)
+        assert closed_socket(address) is None
+        with as_nobody():
+            assert closed_socket(address) == address
+            assert closed_socket(f"{address}.gone") is None
+            assert closed_socket("tcp://10.0.0.1:2375") is None
+            assert closed_socket(None) is None

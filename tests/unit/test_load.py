@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,18 @@ from regsetup.deployment import (
     Volume,
 )
 from regsetup.given import BadSetting, Given
-from regsetup.load import Contradiction, Loaded, OnlyThere, find_home, load
+from regsetup.load import (
+    Contradiction,
+    Loaded,
+    OnlyThere,
+    RegistryOfAnother,
+    find_home,
+    insist_on_rights,
+    load,
+)
 from regsetup.settings import FIELDS
 from regsetup.settings_file import BadFile
+from tests.bed.rights import as_nobody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -447,6 +457,23 @@ def test_home_of_an_ordinary_user_follows_xdg(monkeypatch: pytest.MonkeyPatch, t
     finally:
         os.seteuid(0)
     assert found == tmp_path / "regsetup"
+
+
+@needs_root
+@pytest.mark.parametrize("closed", ["home", "home/registry", "home/registry/state.json"])
+def test_what_another_user_set_up_is_said_to_be_his(closed: str) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        paths = Paths(Path(made) / "home", "registry")
+        paths.root.mkdir(parents=True)
+        paths.state.write_text("{}")
+        Path(made, closed).chmod(0o600)
+        insist_on_rights(paths)
+        with as_nobody():
+            insist_on_rights(Paths(Path(made) / "elsewhere", "registry"))
+            with pytest.raises(RegistryOfAnother, match=rf"may not read {made}/home") as caught:
+                load({}, {}, None, paths.home, cwd=Path(made))
+    assert "sudo" in (caught.value.fix or "")
 
 
 def test_a_home_of_a_user_that_is_not_there_is_refused() -> None:
