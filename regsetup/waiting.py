@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
 _ORDER = 30.0  # seconds; the handshake that orders a certificate ends when it is there
-_CUT_OFF = "EOF occurred"  # OpenSSL's words: Docker's proxy accepts before the registry listens
+_SHORTEST = 1.0  # seconds that any handshake gets
+_CUT_OFF = "EOF"  # in OpenSSL's words: Docker's proxy accepts before the registry listens
 _LOG_DELAY = 2.0  # seconds from the end of a handshake to the line in the engine's log that explains it
 _POLL = 0.05  # seconds between two looks at a starting registry
 _LOG_LINES = 10  # of a registry that did not come up, in the error's cause
@@ -60,14 +61,15 @@ def until_certified(runtime: Runtime, wanted: Deployment, where: Endpoint, timeo
     """
     deadline = time.monotonic() + timeout
     for host in wanted.hosts:
-        certified = partial(_is_certified, runtime, replace(where, certified_name=host))
         left = max(deadline - time.monotonic(), 0)
+        named = replace(where, certified_name=host)
+        certified = partial(_is_certified, runtime, named, min(_ORDER, max(left, _SHORTEST)))
         _until(certified, f"no answer for {host}", runtime, wanted.name, left)
 
 
-def _is_certified(runtime: Runtime, where: Endpoint) -> bool:
+def _is_certified(runtime: Runtime, where: Endpoint, patience: float) -> bool:
     try:
-        with RegistryClient(where, timeout=_ORDER, patience=0) as client:
+        with RegistryClient(where, timeout=patience, patience=0) as client:
             return client.ping().status in (200, 401)
     except TlsUntrusted as error:
         if _CUT_OFF in (error.cause or ""):

@@ -8,6 +8,7 @@ resolves every name to 127.0.0.1, and asks on the port that stands for 443.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -77,7 +78,7 @@ class Authority:
         (self.place / "pebble.json").write_text(json.dumps({"pebble": config}))
         self._run(
             "pebble", "-config", str(self.place / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}",
-            env={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )  # fmt: skip
         wait_for("pebble", lambda: self._takes_root(management))
         self._front = self._listen("127.0.0.1", self._redirect)
