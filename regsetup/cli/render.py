@@ -6,6 +6,7 @@ A command returns an ``Outcome``; here it becomes either lines for people or one
 from __future__ import annotations
 
 import functools
+import itertools
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -172,13 +173,15 @@ def show(name: str, outcome: Outcome) -> None:
 
 def _print_lines(lines: tuple[RenderableType, ...]) -> None:
     """Print to stdout; plain lines in a pipe without rich, which takes 0.1 ms for each of thousands."""
+    plain = not sys.stdout.isatty()
     console = None
-    for line in lines:
-        if isinstance(line, str) and not sys.stdout.isatty():
-            sys.stdout.write(f"{line}\n")
+    for is_text, some in itertools.groupby(lines, lambda line: plain and isinstance(line, str)):
+        if is_text:
+            sys.stdout.write("".join(f"{line}\n" for line in some))
             continue
         console = console or out()
-        console.print(line, markup=False) if isinstance(line, str) else console.print(line)
+        for line in some:
+            console.print(line, markup=False) if isinstance(line, str) else console.print(line)
 
 
 def clean(text: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
-THREADS = 4  # more gain nothing on loopback, and a registry far away is filled by four streams, too
+THREADS = 8  # a registry writes a blob to its disk before it answers: others use the line meanwhile
 _FAREWELL = 2.0  # seconds that threads get to end after Ctrl-C; one that waits for a network is left behind
 
 

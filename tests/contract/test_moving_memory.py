@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
 
 BOUND = 128  # MiB
-LAYER = 48 << 20  # bytes; of the four that travel at once, held in memory, the bound would be far exceeded
+LAYER = 24 << 20  # bytes; the eight that travel at once would be far above the bound, held in memory
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def peak(regsetup: Regsetup, *arguments: str) -> float:
 
 @pytest.mark.slow
 def test_an_image_larger_than_the_bound_stays_below_it(regsetup: Regsetup, tmp_path: Path) -> None:
-    layers = [bytes(LAYER - 1) + bytes([number]) for number in range(4)]
+    layers = [bytes(LAYER - 1) + bytes([number]) for number in range(8)]
     shelf = Shelf.single(tmp_path / "made", layers)
     del layers
     serve = Serve("bundled", tmp_path, [])
