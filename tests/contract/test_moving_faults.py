@@ -30,7 +30,7 @@ from regsetup.client.api import SIGNED_SCHEMA1
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite, Locked, locked
 from regsetup.image import layout
-from regsetup.image.document import OldSchema
+from regsetup.image.document import OCI_MANIFEST, OldSchema
 from regsetup.image.files import DamagedImage, Directory
 from regsetup.image.layout_writer import LayoutWriter, NotALayout
 from regsetup.image.writing import NoSpace
@@ -128,7 +128,8 @@ def test_a_blob_that_is_not_what_it_should_be_is_not_kept(
 
     with pytest.raises((DigestMismatch, UnexpectedAnswer)):
         asked(Lying(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / target))
-    assert not {name for name in files(tmp_path) if "partial" in name or name.endswith(".tar")}
+    (wrong,) = (one.hex for one in shelf.blobs if shelf.file(one).stat().st_size == BIG)
+    assert not {name for name in files(tmp_path) if wrong in name or name.endswith(".tar")}
     whole(tmp_path / "out")
     assert not (tmp_path / "out" / "index.json").exists()
 
@@ -362,30 +363,89 @@ def test_a_layer_that_is_not_the_configuration_s_is_refused(
             pushed(registries[0], "team/app", tmp_path / "bad.tar", tag="1", compress=compress)
 
 
+class Unreliable(Honest):
+    """Gives the large blob not as it should: another, shorter, longer, or cut too often."""
+
+    def __init__(self, shelf: Shelf, how: str) -> None:
+        super().__init__(shelf)
+        self.how = how
+
+    def blob(self, request: Request, digest: Digest, content: bytes) -> Reply:
+        if len(content) < BIG:
+            return super().blob(request, digest, content)
+        answer = super().blob(request, digest, content)
+        assert isinstance(answer, bytes)
+        match self.how:
+            case "other":
+                return reply(200, content[:-1] + bytes([content[-1] ^ 1]))
+            case "shorter":
+                return reply(200, content[:-1])
+            case "longer":
+                return reply(200, content + b"x")
+            case "drips":
+                return [answer[:100_000]]
+            case "ends":
+                return [] if "range" in request.headers else [answer[:1_500_000]]
+            case _:
+                return [answer[:1_500_000]]  # and closes
+
+
+def copy_to(target: RegistryClient) -> Callable[[RegistryClient], object]:
+    return functools.partial(
+        copied, repository="team/app", what="1", target=target, to="team/app", tag="1", referrers=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("other", "digest-mismatch"),
+        ("shorter", "digest-mismatch"),
+        ("longer", "unexpected-answer"),
+        ("drips", "answer-cut"),
+        ("ends", "answer-cut"),
+    ],
+)
 def test_a_copy_from_a_registry_that_lies_does_not_arrive(
-    registries: list[RegistryClient], shelf: Shelf
+    registries: list[RegistryClient], shelf: Shelf, how: str, code: str
 ) -> None:
-    class Lying(Honest):
-        def blob(self, request: Request, digest: Digest, content: bytes) -> Reply:
-            return reply(200, content[:-1] + bytes([content[-1] ^ 1]))
-
-    class Cutting(Honest):
-        def blob(self, request: Request, digest: Digest, content: bytes) -> Reply:
-            answer = super().blob(request, digest, content)
-            assert isinstance(answer, bytes)
-            return [answer[: (1 << 20) + 400]]
-
-    for target in registries:
-        copy = functools.partial(
-            copied, repository="team/app", what="1", target=target, to="team/app", tag="1", referrers=False
-        )
+    (wrong,) = (one for one in shelf.blobs if shelf.file(one).stat().st_size == BIG)
+    for target in registries[: 1 if code == "answer-cut" else 2]:  # which waits
         with pytest.raises(RegsetupError) as caught:
-            asked(Lying(shelf), copy)
-        assert caught.value.code in {"digest-mismatch", "unexpected-answer", "answer-cut"}
+            asked(Unreliable(shelf, how), copy_to(target))
+        assert caught.value.code == code
         assert target.head_manifest("team/app", "1") is None
-        assert all(target.head_blob("team/app", one) is None for one in shelf.blobs)
-        asked(Cutting(shelf), copy)
+        assert target.head_blob("team/app", wrong) is None
+
+
+def test_a_copy_goes_on_where_its_source_was_cut(registries: list[RegistryClient], shelf: Shelf) -> None:
+    for target in registries:
+        ranges = [one.headers.get("range") for one in asked(Unreliable(shelf, "cuts"), copy_to(target))]
+        assert any(ranges)
         assert target.get_manifest("team/app", "1").digest == shelf.root
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_named(shelf: Shelf) -> None:
+    (digest,) = (one for one in shelf.blobs if shelf.file(one).stat().st_size == BIG)
+
+    def answer(request: Request) -> bytes:
+        if request.method == "POST":
+            os.truncate(shelf.file(digest), 5)
+            return reply(202, Location="/v2/team/app/blobs/uploads/1")
+        return reply(404 if request.method == "HEAD" else 201)
+
+    with pytest.raises(DamagedImage) as caught:
+        asked(answer, lambda client: pushed(client, "team/app", shelf.path, tag="1"))
+    assert "early" in str(caught.value.cause)
+
+
+def test_names_in_an_archive_that_are_none_lead_nowhere(tmp_path: Path) -> None:
+    shelf = Shelf.single(tmp_path / "made", [b"layer"], name="reg.example/team/app:1")
+    Shelf(shelf.path).finish({"digest": str(shelf.root)} | {"mediaType": OCI_MANIFEST, "size": 5}, "No:Name:")
+    from regsetup.transfer.source import choose
+
+    source = choose(Directory(shelf.path), "reg.example/team/app:1", None, compress=True)
+    assert source.repositories("reg.example") == ("team/app",)
 
 
 def test_a_digest_can_not_be_chosen(registries: list[RegistryClient], shelf: Shelf) -> None:

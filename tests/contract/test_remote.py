@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsetup.client import RegistryClient, TlsUntrusted
-from regsetup.remote import NoRegistryNamed, Wish, addresses, find
+from regsetup.client import BadEndpoint, RegistryClient, TlsUntrusted
+from regsetup.remote import NoRegistryNamed, TwoRegistries, Wish, addresses, find
 from tests.bed.run import free_port
 from tests.contract.test_client_tls import certificate
 
@@ -40,6 +40,14 @@ def test_a_registry_on_loopback_is_spoken_with_as_it_speaks(
     assert call.codes("catalog", "--registry", secure) == (1, ["bad-authority"])
     assert call.codes("catalog", "--registry", secure, "--plain-http")[0] == 1
     assert call.codes("catalog", "--registry", f"https://{plain}") == (1, ["tls-expected"])
+
+
+def test_a_reference_and_an_option_that_lead_to_two_registries_are_refused(call: Calling) -> None:
+    with pytest.raises(TwoRegistries, match=r"leads to a\.example, and --registry to b\.example"):
+        find(Wish("b.example"), call.home, "a.example")
+    with pytest.raises(BadEndpoint, match="neither host"):
+        find(Wish("no/registry"), call.home)
+    assert addresses(Wish("https://b.example:5"), call.home) == ("b.example:5",)
 
 
 def test_where_nobody_answers_plain_http_is_asked_and_says_so(call: Calling) -> None:
