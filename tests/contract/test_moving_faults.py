@@ -415,7 +415,8 @@ def test_a_copy_from_a_registry_that_lies_does_not_arrive(
             asked(Unreliable(shelf, how), copy_to(target))
         assert caught.value.code == code
         assert target.head_manifest("team/app", "1") is None
-        assert target.head_blob("team/app", wrong) is None
+        if how != "longer":  # its beginning is the blob
+            assert target.head_blob("team/app", wrong) is None
 
 
 def test_a_copy_goes_on_where_its_source_was_cut(registries: list[RegistryClient], shelf: Shelf) -> None:
