@@ -211,7 +211,7 @@ def _wish(
         gone = any(one.client == client.name for one in ours)
         return Wish(client.name, address, needed=True, reason="not its any more") if gone else None
     if new_certificate and client.needs_ca and wanted.trust is not Trust.INSECURE:
-        return Wish(client.name, address, needed=True, reason="its CA is new")
+        return Wish(client.name, address, needed=True, reason="its certificate is new")
     plan = client.plan(registry(wanted, paths, address) if client.needs_ca else bare)
     if not plan.needed:
         return Wish(client.name, address, needed=False, reason=plan.reason or "told already")

@@ -180,10 +180,20 @@ def _command_status(arguments: list[str]) -> int:
             path.removeprefix("regsetup").strip() or "regsetup", render.Outcome(code=2, errors=(wrong,))
         )
         return 2
+    except typer.Abort:  # Ctrl-C while the words were read
+        return stopped(arguments)
     except Exception as error:  # the last line: a defect of ours, told as an error like others
         if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
             raise
         return _defect(error, arguments)
+
+
+def stopped(arguments: list[str]) -> int:
+    """Tell of Ctrl-C before a command began, and return its exit status."""
+    render.style.json = "--json" in arguments
+    name = next(iter(_command(arguments)), "regsetup")
+    render.show(name, render.Outcome(code=1, errors=(render.Stopped(),)))
+    return 1
 
 
 def _abandon_output() -> None:

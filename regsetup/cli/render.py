@@ -83,6 +83,15 @@ class _Params:
 class Command(_Params, TyperCommand):
     """One command."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line as manuals write them: what may be left out in brackets."""
+        words = [one for one in self.get_params(ctx) if one.param_type_name == "argument"]
+        named = [(one.metavar or one.name.upper(), one.required) for one in words]
+        return [
+            "[OPTIONS]",
+            *(name if needed or name.startswith("[") else f"[{name}]" for name, needed in named),
+        ]
+
 
 class Group(_Params, TyperGroup):
     """A family of commands."""
@@ -153,10 +162,15 @@ def command(
             show(f"{family} {name}".strip(), outcome)
             raise typer.Exit(outcome.code)
 
-        app.command(name, cls=Command)(run)
+        app.command(name, cls=Command, help=_flowing(function.__doc__ or ""))(run)
         return run
 
     return register
+
+
+def _flowing(text: str) -> str:
+    """Return a docstring with one line for each paragraph: the terminal breaks them, not the source."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def show(name: str, outcome: Outcome) -> None:

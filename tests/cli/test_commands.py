@@ -120,6 +120,8 @@ def test_every_command_helps(program: Program, words: tuple[str, ...]) -> None:
             assert parameter.help, f"{parameter.opts[0]} does not say what it does"
     assert max(map(len, done.out.splitlines())) <= 80
     assert done.err == ""
+    usage = next(line for line in done.out.splitlines() if "Usage:" in line)
+    assert not set(usage) & set("{<"), usage
 
 
 def test_the_short_flag_helps_too(regsetup: Regsetup) -> None:
@@ -469,6 +471,29 @@ def test_streams_that_are_closed_are_no_defect(regsetup: Regsetup, closed: str) 
     assert (
         subprocess.run(asked, shell=True, env=environment, capture_output=True, check=False).returncode == 2
     )
+
+
+@pytest.mark.parametrize("imported", ["regsetup.cli", "regsetup.cli.trust", "regsetup.status"])
+def test_stopped_before_it_began_it_says_so(regsetup: Regsetup, imported: str) -> None:
+    """Ctrl-C comes while the program is still being read."""
+    code = (
+        "import os, signal, sys\n"
+        "class Finger:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {imported!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finger())\n"
+        "from regsetup.__main__ import main\n"
+        "sys.argv[1:] = ['status', '--json']\n"
+        "sys.exit(main())"
+    )
+    environment = dict(os.environ) | regsetup.environment()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [error["code"] for error in json.loads(done.stdout)["errors"]] == ["interrupted"]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
