@@ -50,13 +50,13 @@ class BackupInData(UsageError):
 
 
 class TargetTaken(UsageError):
-    """A file that is no backup stands where the backup is to be written."""
+    """What is no backup of this registry stands where the backup is to be written."""
 
     code = "backup-target-taken"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of: str | None = None) -> None:
         super().__init__(
-            f"{path} exists, and is no backup of regsetup",
+            f"{path} exists, and is {f'a backup of {of}' if of else 'no backup of regsetup'}",
             fix="give another name, or remove that file first",
         )
 
@@ -135,7 +135,7 @@ def backup(
     _refuse_inside(place, wanted, paths)
     directory = is_directory(target)
     if not directory:
-        _refuse_other(place)
+        _refuse_other(place, wanted.name)
     with no_collection(paths):
         picture = take(source)
         settings = _settings(paths)
@@ -151,16 +151,18 @@ def _refuse_inside(place: Path, wanted: Deployment, paths: Paths) -> None:
             raise BackupInData(place, root)
 
 
-def _refuse_other(place: Path) -> None:
+def _refuse_other(place: Path, name: str) -> None:
     if not place.exists():
         return
     try:
-        with opened(place):
-            return
+        with opened(place) as reader:
+            of = reader.header.name
     except RegsetupError as error:
         if error.code in ("backup-cut-off", "backup-damaged"):
             return
         raise TargetTaken(place) from error
+    if of != name:
+        raise TargetTaken(place, of)
 
 
 def _settings(paths: Paths) -> dict[str, bytes]:

@@ -135,12 +135,26 @@ def backups(
     """List the backups in a directory."""
     from regsetup.backup.repository import Repository
 
+    if directory and directory.is_file():
+        raise OneBackup(directory)
     place = Repository((directory or _last(name)).absolute())
     place.check()
     found = place.all()
     return render.Outcome(
         {"directory": str(place.root), "backups": [_listed(one) for one in found]}, (_table(found),)
     )
+
+
+class OneBackup(UsageError):
+    """A backup is named where a directory of them is meant."""
+
+    code = "one-backup"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is a file, and no directory of backups",
+            fix=f"regsetup restore --dry-run {path} verifies it, and says what is in it",
+        )
 
 
 class NoBackupYet(UsageError):

@@ -66,12 +66,12 @@ def failed(checks: tuple[Check, ...]) -> tuple[RegsetupError, ...]:
 
 def table(checks: tuple[Check, ...]) -> Any:
     """Return the checks as a table for people."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from regsetup.smoke import Outcome
 
     styles = {Outcome.OK: "green", Outcome.FAILED: "bold red"}
-    shown = Table("check", "", "time", "seen", box=None, pad_edge=False)
+    shown = Table("check", "", "time", Column("seen", overflow="fold"), box=None, pad_edge=False)
     for one in checks:
         took = f"{one.seconds * 1000:.0f} ms" if one.seconds else "-"
         shown.add_row(one.name, str(one.outcome), took, one.detail, style=styles.get(one.outcome, "dim"))

@@ -66,10 +66,11 @@ def push(
             watch = Watch(audience)
             digest, changed = found.push(goal, reference, watch, compress=compress)
             where = f"{reached.place.address}/{goal.repository}"
+    tag = reference.tag or (None if reference.digest else "latest")
     data = {"ref": ref, "repository": where, "digest": str(digest), "source": source, **moving.facts(watch)}
     return render.Outcome(
         data,
-        (f"{digest}", f"{moving.told(watch, 'uploaded')}: {where}"),
+        (f"{digest}", f"{moving.told(watch, 'uploaded')}: {where}{f':{tag}' if tag else ''}"),
         changed=changed or watch.bytes > 0,
     )
 

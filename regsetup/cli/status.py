@@ -115,8 +115,8 @@ def _state(seen: Status) -> str:
 def _list(found: tuple[Status, ...]) -> Any:
     from rich.table import Column, Table
 
-    images = Column("images", overflow="fold")
-    table = Table("name", "state", "address", "runs as", images, box=None, pad_edge=False)
+    address, images = (Column(one, overflow="fold") for one in ("address", "images"))
+    table = Table("name", "state", address, "runs as", images, box=None, pad_edge=False)
     for one in found:
         table.add_row(one.name, one.state, one.url, one.kind, one.storage)
     return table

@@ -209,7 +209,7 @@ def status(
     quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Show how each client of this machine stands to the registry. Exits with 3 if one does not trust it."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from regsetup.trust import install as work
 
@@ -217,7 +217,7 @@ def status(
     told = _registries(paths, host, ca, insecure=insecure, mirror=mirror)
     chosen = _clients(paths, clients, "auto", None, None)
     found = [(work.status(one, each), each) for one, each in _pairs(chosen, told)]
-    table = Table("client", "registry", "", "", box=None, pad_edge=False)
+    table = Table("client", "registry", "", Column(overflow="fold"), box=None, pad_edge=False)
     for one, each in found:
         table.add_row(one.client, each.address, one.state.value, one.detail)
     data = [

@@ -115,6 +115,7 @@ def test_tables_fit_a_terminal(regsetup: Regsetup, columns: int) -> None:
         with regsetup.on_terminal(*args, env=narrow) as terminal:
             done = terminal.wait()
         plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.out)
+        assert "\N{HORIZONTAL ELLIPSIS}" not in plain, args
         too_long = [line for line in plain.splitlines() if len(line.rstrip()) > columns]
         # An address or a path is never cut: it is to be copied.
         assert [line for line in too_long if "/" not in line] == [], (args, too_long)

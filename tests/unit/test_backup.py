@@ -53,6 +53,7 @@ class Kept:
     """A registry's files, and backups of them."""
 
     place: Path
+    name: str = "registry"
 
     @property
     def root(self) -> Path:
@@ -60,10 +61,10 @@ class Kept:
 
     @property
     def paths(self) -> Paths:
-        return Paths(self.place / "home", "registry")
+        return Paths(self.place / "home", self.name)
 
     def backup(self, target: str, source: Source | None = None, keep: int | None = None) -> Made:
-        wanted = Deployment("registry", Directory(self.root), hosts=("here",))
+        wanted = Deployment(self.name, Directory(self.root), hosts=("here",))
         return make.backup(
             wanted, self.paths, "embedded", source or DirectorySource(self.root),
             str(self.place / target) + ("/" if target.endswith("/") else ""), keep=keep, told=silent,
@@ -658,7 +659,11 @@ def test_a_file_that_is_no_backup_is_not_replaced(kept: Kept) -> None:
     kept.backup("thesis")
     first = target.read_bytes()
     kept.backup("thesis")
-    assert target.read_bytes() != first, "an older backup is replaced"
+    second = target.read_bytes()
+    assert second != first, "an older backup is replaced"
+    with pytest.raises(make.TargetTaken, match="a backup of registry"):
+        replace(kept, name="another").backup("thesis")
+    assert target.read_bytes() == second
 
 
 @pytest.mark.parametrize("target", ["data/b.tar.zst", "home/registry/b.tar.zst", "data/"])
