@@ -71,7 +71,8 @@ def table(checks: tuple[Check, ...]) -> Any:
     from regsetup.smoke import Outcome
 
     styles = {Outcome.OK: "green", Outcome.FAILED: "bold red"}
-    shown = Table("check", "", "time", Column("seen", overflow="fold"), box=None, pad_edge=False)
+    kept = [Column(one, no_wrap=True) for one in ("check", "", "time")]
+    shown = Table(*kept, Column("seen", overflow="fold"), box=None, pad_edge=False)
     for one in checks:
         took = f"{one.seconds * 1000:.0f} ms" if one.seconds else "-"
         shown.add_row(one.name, str(one.outcome), took, one.detail, style=styles.get(one.outcome, "dim"))

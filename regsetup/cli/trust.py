@@ -217,7 +217,9 @@ def status(
     told = _registries(paths, host, ca, insecure=insecure, mirror=mirror)
     chosen = _clients(paths, clients, "auto", None, None)
     found = [(work.status(one, each), each) for one, each in _pairs(chosen, told)]
-    table = Table("client", "registry", "", Column(overflow="fold"), box=None, pad_edge=False)
+    client, state = (Column(one, no_wrap=True) for one in ("client", ""))
+    address, detail = (Column(one, overflow="fold") for one in ("registry", ""))
+    table = Table(client, address, state, detail, box=None, pad_edge=False)
     for one, each in found:
         table.add_row(one.client, each.address, one.state.value, one.detail)
     data = [
