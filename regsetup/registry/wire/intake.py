@@ -41,8 +41,11 @@ class Intake:
                         continue
                     return False
                 found, understood = self.framing.take(buffer[begin:end])
-                for piece in found:
-                    self._move(buffer, piece)
+                if begin == self.count and [len(piece) for piece in found] == [understood]:
+                    self.count = begin + understood  # all content, and in its place
+                else:
+                    for piece in found:
+                        self._move(buffer, piece)
                 begin += understood
             return True
         finally:
