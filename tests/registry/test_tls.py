@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,23 @@ def test_pushes_and_pulls_go_through_tls(secured: Running, pair: tuple[Path, Pat
         assert client.get(f"/v2/app/blobs/{digest}").body == content
         assert client.get(f"/v2/app/blobs/{digest}", Range="bytes=100-4000000").body == content[100:4000001]
         assert client.get("/v2/").status == 200
+
+
+@pytest.mark.parametrize("order", [("AES128", "AES256"), ("AES256", "AES128")])
+def test_the_client_chooses_the_cipher(
+    secured: Running, pair: tuple[Path, Path], order: tuple[str, str]
+) -> None:
+    """Go's clients ask for AES-128 first, which costs less. TLS 1.2: Python can't order those of 1.3."""
+    context = trusting(pair[0])
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(f"ECDHE+{cipher}+AESGCM" for cipher in order))
+    with (
+        socket.create_connection(("127.0.0.1", secured.port), timeout=5) as plain,
+        context.wrap_socket(plain) as encrypted,
+    ):
+        chosen = encrypted.cipher()
+    assert chosen is not None
+    assert chosen[2] == int(order[0].removeprefix("AES"))
 
 
 def test_another_ca_is_not_trusted(secured: Running, tmp_path: Path) -> None:
