@@ -17,7 +17,7 @@ from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
 from regsetup.registry.disk.store import open_store
 from regsetup.registry.server import BACKLOG, CertificateUnusable, tls_context
-from regsetup.registry.wire.connection import KEEP_ALIVE, Connection
+from regsetup.registry.wire.connection import Connection
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +50,10 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
     )
     hangup = asyncio.Event()  # without TLS it has no effect, and does not end the process either
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    background = [asyncio.create_task(_sweep(app.context)), asyncio.create_task(_drop_idle(connections))]
+    background = [
+        asyncio.create_task(_sweep(app.context)),
+        asyncio.create_task(_drop_idle(connections, settings.keep_alive)),
+    ]
     if tls is not None:
         background.append(asyncio.create_task(_watch_certificate(settings, tls, hangup)))
     _announce(settings, listener)
@@ -93,13 +96,13 @@ async def _until_none(connections: set[Connection], seconds: float) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _drop_idle(connections: set[Connection]) -> None:
+async def _drop_idle(connections: set[Connection], keep_alive: float) -> None:
     """End connections that wait too long for a request, or for the rest of its head."""
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(_LOOK_AT_IDLE)
+        await asyncio.sleep(min(_LOOK_AT_IDLE, keep_alive))
         for connection in list(connections):
-            if connection.is_idle and loop.time() - connection.since > KEEP_ALIVE:
+            if connection.is_idle and loop.time() - connection.since > keep_alive:
                 connection.abort()
 
 

@@ -35,6 +35,7 @@ class Settings:
         upload_ttl: seconds after which an upload session that got no data is removed;
             a week, as registry:2's uploadpurging does.
         idle_timeout: seconds a client may take nothing or give nothing before it is dropped.
+        keep_alive: seconds a connection may wait for its next request, or for the rest of its head; nginx's.
         stop_grace: seconds that running requests get after SIGTERM.
         access_log: one line per request on standard error.
         mirror_of: the URL of the registry that this one is a pull-through cache of.
@@ -55,6 +56,7 @@ class Settings:
     min_free: int = 64 * MIB
     upload_ttl: float = WEEK
     idle_timeout: float = 60.0
+    keep_alive: float = 75.0
     stop_grace: float = 10.0
     access_log: bool = True
     mirror_of: str | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.registry.harness import (
     raw,
     refuse_to_start,
 )
+from tests.registry.test_tls import make, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -280,6 +282,27 @@ def test_a_client_that_takes_nothing_is_dropped(tmp_path: Path) -> None:
             assert received(connection) < 32 * MIB
 
 
+def test_a_connection_that_waits_too_long_is_ended(tmp_path: Path) -> None:
+    """Without a request, in the middle of a head, after an answer; an upload that goes on is not waiting."""
+    with (
+        Running.start(tmp_path / "data", keep_alive=1.5) as running,
+        running.client() as client,
+        contextlib.ExitStack() as stack,
+    ):
+        location = local(client.ask("POST", "/v2/app/blobs/uploads/")["Location"])
+        patch = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n".encode()
+        waiting = []
+        for sent in (patch + b"12", b"", patch[:20], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            address = "127.0.0.1", running.port
+            waiting.append(stack.enter_context(socket.create_connection(address, timeout=10)))
+            waiting[-1].sendall(sent)
+        busy, silent, slow, kept = waiting
+        assert [received(silent), received(slow)] == [0, 0]
+        assert received(kept) > 0
+        busy.sendall(b"34")
+        assert busy.recv(65536).startswith(b"HTTP/1.1 202 ")
+
+
 def received(connection: socket.socket) -> int:
     """Return how many bytes come until the other side closes or resets."""
     got = 0
@@ -430,8 +453,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_full_disk_takes_nothing_and_serves_on(small_disk: Path) -> None:
-    with Running.start(small_disk / "data", min_free=0) as running, running.client() as client:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_full_disk_takes_nothing_and_serves_on(small_disk: Path, tmp_path: Path, encrypted: bool) -> None:
+    cert, key = make(tmp_path, "one")
+    files: dict[str, Any] = {"tls_cert": cert, "tls_key": key} if encrypted else {}
+    trust = trusting(cert) if encrypted else None
+    with (
+        Running.start(small_disk / "data", min_free=0, **files) as running,
+        running.client(tls=trust) as client,
+    ):
         kept = os.urandom(4 * MIB)
         digest = client.push_blob("app", kept)
         location = local(client.ask("POST", "/v2/app/blobs/uploads/")["Location"])

@@ -24,7 +24,6 @@ from regsetup.registry.wire.response import Response
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-KEEP_ALIVE = 75.0  # seconds an idle connection stays, and that a head may take; nginx's keepalive_timeout
 LINGER = 2.0  # seconds that the rest of a refused body is read
 
 
