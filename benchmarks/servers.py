@@ -54,7 +54,10 @@ class Server:
             self.port = probe.getsockname()[1]
         command = self._ours() if self.name == "bundled" else self._theirs()
         begin = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {name: text for name, text in os.environ.items() if name != "OPENSSL_CONF"}
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while time.perf_counter() < begin + 20:
             try:
                 with socket.create_connection(("127.0.0.1", self.port)) as connection:
