@@ -471,7 +471,7 @@ def test_one_byte_anywhere_is_refused_unless_it_changes_nothing(kept: Kept) -> N
         else:
             assert content(damaged) == whole
             harmless += 1
-    assert harmless < 4
+    assert harmless < len(positions) // 10  # how many there are depends on the content
     assert codes <= {"backup-damaged", "not-a-backup", "backup-cut-off", "backup-unsafe"}
 
 
