@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO, BinaryIO
 
-_PIECE = 1 << 20  # bytes
+_PIECE = 1 << 17  # bytes; what is larger malloc takes from the system each time, and gives back
 _FEED = 1 << 14  # bytes given to zstd at once: what they become stays in memory
 _WINDOW = 1 << 27  # bytes; zstd's own limit for what it opens unasked
 _CHECKSUM = 4  # bytes; RFC 8878 section 3.1.1.1.2, Content_Checksum
