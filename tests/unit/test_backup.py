@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -16,13 +17,14 @@ import zstandard
 
 from regsetup.backup import format as form
 from regsetup.backup import make
-from regsetup.backup.archive import ArchiveWriter
+from regsetup.backup.archive import ArchiveWriter, is_packed
+from regsetup.backup.behind import WORTH_A_THREAD, Behind
 from regsetup.backup.format import END, HEADER, TREE, BackupDamaged, BackupUnsafe
 from regsetup.backup.reading import opened
 from regsetup.backup.repository import NoSuchBackup, NotBackups, Repository
 from regsetup.backup.restore import check
 from regsetup.backup.sources import ContainerSource
-from regsetup.backup.survey import DirectorySource, Part, take
+from regsetup.backup.survey import PIECE, DirectorySource, Part, take
 from regsetup.backup.swap import STAGED
 from regsetup.backup.unpack import into_directory
 from regsetup.deployment import Deployment, Directory, Paths
@@ -100,6 +102,39 @@ def test_what_goes_in_comes_out(kept: Kept) -> None:
     done = check(made.path, silent)
     assert done.unpacked.settings == {"deployment.yaml": b"port: 5000\n", "auth/htpasswd": b"alice:x\n"}
     assert done.unpacked.blobs == made.blobs
+
+
+@pytest.mark.parametrize("target", ["b.tar.zst", "many/"])
+@pytest.mark.parametrize("packed", [True, False], ids=["compressed already", "one can be compressed"])
+def test_layers_of_many_pieces_come_out_as_they_are(tmp_path: Path, target: str, packed: bool) -> None:
+    kept = Kept(tmp_path)
+    kept.paths.root.mkdir(parents=True)
+    layers = [os.urandom(size) for size in (9 * PIECE + 1, 4 * PIECE, PIECE - 1)]
+    layers += [] if packed else [os.urandom(100) * 90_000]
+    store_image(kept.root, "team/app", "1.0", *layers)
+    assert is_packed(layer[:PIECE] for layer in layers) is packed
+    made = kept.backup(target)
+    assert made.damaged == ()
+    assert tree(kept.unpacked(made.path)) == tree(kept.root)
+
+
+def test_work_behind_keeps_its_order_and_tells_what_went_wrong() -> None:
+    done: list[bytes] = []
+    pieces = [bytes([number]) * WORTH_A_THREAD for number in range(20)]
+
+    def write(piece: bytes | memoryview) -> None:
+        if bytes(piece) in done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(bytes(piece))
+
+    with Behind() as behind:
+        for piece in (*pieces, b"small"):
+            behind.do(write, piece)
+        behind.wait()
+        assert done == [*pieces, b"small"]
+        behind.do(write, pieces[0])
+        with pytest.raises(OSError, match="No space left"):
+            behind.wait()
 
 
 def test_the_tools_of_the_system_open_it(kept: Kept) -> None:
