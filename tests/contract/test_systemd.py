@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from regsetup import schedule
+from regsetup import state as states
 from regsetup.backends.description import Description
 from regsetup.backends.embedded import EmbeddedRuntime
 from regsetup.backends.manager import ServiceError
 from regsetup.backends.systemd import Scope
+from regsetup.backends.timers import Every, Job, Timer
 from regsetup.deployment import Deployment, Directory, Paths, RestartPolicy
 from regsetup.errors import RegsetupError
+from regsetup.state import State
 from tests.bed.run import free_port, wait_for
 from tests.contract.runtimes import Bench, embedded
 
@@ -127,6 +131,44 @@ def test_a_program_that_is_gone_is_explained(bench: Bench) -> None:
     with pytest.raises(ServiceError, match=r"systemctl .*start regsetup-.*\.service failed") as caught:
         runtime.start()
     assert caught.value.cause
+
+
+def test_a_job_is_added_once_tells_how_it_ended_and_leaves_nothing(tmp_path: Path, unique_name: str) -> None:
+    paths = Paths(tmp_path / "home", unique_name)
+    paths.root.mkdir(parents=True)
+    states.write(paths.state, State.new(unique_name, "embedded", None))
+    weekly, daily = (schedule.plan_of(Job.GC, one, None, None, None) for one in (Every.WEEKLY, Every.DAILY))
+    units = Scope("", USER).path
+    try:
+        assert [schedule.add(paths, one) for one in (weekly, weekly, daily)] == [True, False, True]
+        (job,) = jobs(paths)
+        assert (job.plan, job.life.last, job.life.failed) == (daily, None, False)
+        assert "03:00:00" in str(job.life.next)
+        assert schedule.notes(paths, Job.GC) == (), "a user lingers now"
+        for text, failed in (("{", True), (paths.state.read_text(), False)):
+            paths.state.write_text(text)
+            systemctl("start", f"regsetup.gc-{unique_name}.service")
+            life = Timer.of(paths, Job.GC, user=USER).life()
+            assert (life.failed, bool(life.last)) == (failed, True), text
+        schedule.remove(paths, Job.GC)
+        assert jobs(paths) == ()
+        with pytest.raises(schedule.NoSuchJob):
+            schedule.remove(paths, Job.GC)
+        schedule.add(paths, weekly)
+    finally:
+        schedule.remove_all(paths, read(paths))
+    assert not list(units.rglob(f"*{unique_name}*"))
+    assert systemctl("list-units", "--all", "--plain", "--no-legend", f"*{unique_name}*") == ""
+
+
+def read(paths: Paths) -> State:
+    state = states.read(paths.state)
+    assert state is not None
+    return state
+
+
+def jobs(paths: Paths) -> tuple[schedule.Scheduled, ...]:
+    return schedule.listed(paths, read(paths))
 
 
 def test_any_word_and_variable_reaches_the_process_as_it_is(bench: Bench) -> None:
