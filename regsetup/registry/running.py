@@ -16,7 +16,8 @@ from regsetup.registry.app import App
 from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
 from regsetup.registry.disk.store import open_store
-from regsetup.registry.server import BACKLOG, CertificateUnusable, tls_context
+from regsetup.registry.settings import BACKLOG
+from regsetup.registry.tls import CertificateUnusable, tls_context
 from regsetup.registry.wire.connection import Connection
 
 if TYPE_CHECKING:

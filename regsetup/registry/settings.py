@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 WEEK = 7 * 24 * 3600.0
+BACKLOG = 1024  # connections that wait to be accepted
 
 
 @dataclass(frozen=True, slots=True)
