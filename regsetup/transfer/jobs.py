@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
-THREADS = 8  # a registry writes a blob to its disk before it answers: others use the line meanwhile
+THREADS = 6  # a registry writes a blob to its disk before it answers: others use the line meanwhile
 _FAREWELL = 2.0  # seconds that threads get to end after Ctrl-C; one that waits for a network is left behind
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
 
 BOUND = 128  # MiB
-LAYER = 24 << 20  # bytes; the eight that travel at once would be far above the bound, held in memory
+LAYER = 24 << 20  # bytes; the six that travel at once would be far above the bound, held in memory
 PROGRAM = """
 import sys
 from pathlib import Path
