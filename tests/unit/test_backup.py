@@ -17,7 +17,7 @@ import zstandard
 
 from regsetup.backup import format as form
 from regsetup.backup import make
-from regsetup.backup.archive import ArchiveWriter, is_packed
+from regsetup.backup.archive import ArchiveWriter, ChangedMeanwhile, is_packed
 from regsetup.backup.behind import WORTH_A_THREAD, Behind
 from regsetup.backup.format import END, HEADER, TREE, BackupDamaged, BackupUnsafe
 from regsetup.backup.reading import opened
@@ -135,6 +135,37 @@ def test_work_behind_keeps_its_order_and_tells_what_went_wrong() -> None:
         behind.do(write, pieces[0])
         with pytest.raises(OSError, match="No space left"):
             behind.wait()
+
+
+def test_small_files_are_gathered_and_stand_in_their_order() -> None:
+    out, files = io.BytesIO(), {f"{number}": os.urandom(100_000) for number in range(25)}
+    with ArchiveWriter(out, lambda count: None) as archive:
+        for name, content in files.items():
+            archive.add(name, content)
+        archive.finish()
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(out.getvalue())
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        found = {one.name: file.read() for one in tar if (file := tar.extractfile(one))}
+    assert [*found][:-1] == [*files]
+    assert found.items() >= files.items()
+
+
+@dataclass(frozen=True)
+class Changing(DirectorySource):
+    """A directory whose blobs have another length when they are read than before."""
+
+    by: int
+
+    def blobs(self, digests: frozenset[Digest]) -> Iterator[Blob]:
+        for blob in super().blobs(digests):
+            yield replace(blob, size=blob.size + self.by)
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_blob_that_changes_while_it_is_read_is_told(kept: Kept, by: int) -> None:
+    with pytest.raises(ChangedMeanwhile, match="changed while it was read"):
+        kept.backup("b.tar.zst", Changing(kept.root, by))
+    assert not list(kept.place.glob("*b.tar.zst*"))
 
 
 def test_the_tools_of_the_system_open_it(kept: Kept) -> None:
