@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 READY_TIMEOUT = 60.0  # seconds; a registry on a slow disk that checks a large tree at start needs some of it
 _ORDER = 30.0  # seconds; the handshake that orders a certificate ends when it is there
 _SHORTEST = 1.0  # seconds that any handshake gets
-_CUT_OFF = "EOF"  # in OpenSSL's words: Docker's proxy accepts before the registry listens
 _LOG_DELAY = 2.0  # seconds from the end of a handshake to the line in the engine's log that explains it
 _POLL = 0.05  # seconds between two looks at a starting registry
 _LOG_LINES = 10  # of a registry that did not come up, in the error's cause
@@ -72,8 +71,6 @@ def _is_certified(runtime: Runtime, where: Endpoint, patience: float) -> bool:
         with RegistryClient(where, timeout=patience, patience=0) as client:
             return client.ping().status in (200, 401)
     except TlsUntrusted as error:
-        if _CUT_OFF in (error.cause or ""):
-            return False
         raise acme.NotCertified(where.certified_name or "", _why_not(runtime, error)) from error
     except RegistryError:
         return False

@@ -211,6 +211,8 @@ def said_by(body: bytes) -> str:
 
 def from_tls(address: str, error: BaseException) -> RegistryError:
     """Explain a failed handshake."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # a registry that ends, or has just begun
+        return AnswerCut(address, f"the connection ended in the middle of the TLS handshake: {error}")
     if not isinstance(error, ssl.SSLCertVerificationError):
         text = f"{getattr(error, 'reason', None) or ''} {error}".upper().replace(" ", "_")
         if any(mark in text for mark in _NO_TLS):

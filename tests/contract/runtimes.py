@@ -103,7 +103,9 @@ def docker(place: Path, name: str, port: int, image: str) -> Bench:
         directory.mkdir(parents=True)
     wanted = Deployment(name=name, storage=Directory(data), port=port, image=image)
     config = {"name": name, "listen": str(wanted.listen), "http_secret": "s", "tls": False}
-    paths.config.write_text(render("config.yml.j2", config | {"realm": None, "mirror_of": None}))
+    paths.config.write_text(
+        render("config.yml.j2", config | {"acme": None, "realm": None, "mirror_of": None})
+    )
     engine = connect()
     return Bench(
         open=lambda: DockerRuntime(engine, paths),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socketserver
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 from regsetup.auth.certificates import Names
 from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.client import (
+    AnswerCut,
     BadAuthority,
     Endpoint,
     PlainHttp,
@@ -41,6 +44,13 @@ def certificate(place: Path, name: str = "127.0.0.1", now: datetime = NOW) -> tu
     (place / "tls.crt").write_bytes(pair.certificate)
     (place / "tls.key").write_text(pair.key.reveal())
     return place / "ca.crt", (place / "tls.crt", place / "tls.key")
+
+
+class HangsUp(socketserver.BaseRequestHandler):
+    """Takes what a client says first, and ends."""
+
+    def handle(self) -> None:
+        self.request.recv(1 << 16)
 
 
 def failure(endpoint: Endpoint) -> RegistryError:
@@ -129,6 +139,18 @@ def test_a_handshake_that_fails_otherwise_is_said(tmp_path: Path) -> None:
         error = failure(Endpoint(server.url, ca=authority))
     assert isinstance(error, TlsUntrusted)
     assert "TLS with" in error.message
+
+
+def test_a_handshake_that_is_cut_is_no_matter_of_trust() -> None:
+    """As from a registry that is stopped, or Docker's proxy, which accepts before the registry listens."""
+    with socketserver.TCPServer(("127.0.0.1", 0), HangsUp) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        error = failure(Endpoint(f"https://127.0.0.1:{server.server_address[1]}"))
+        server.shutdown()
+        serving.join()
+    assert isinstance(error, AnswerCut)
+    assert "in the middle of the TLS handshake" in (error.cause or "")
 
 
 def test_from_tls_nobody_is_led_to_plain_http(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ VALUES: dict[str, object] = {
     "listen": "0.0.0.0:5001",
     "http_secret": "s3cret",
     "tls": False,
+    "acme": None,
     "realm": None,
     "mirror_of": None,
 }
