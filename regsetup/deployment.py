@@ -195,6 +195,7 @@ class Deployment:
         acme_email: whom Let's Encrypt may write to.
         daemon_json, certs_d: instead of the engine's own ``daemon.json`` and ``certs.d``.
         env: further variables of the container, sorted by name.
+        immutable_tags, allow_sparse, min_free, upload_ttl: as ``serve`` has them; the bundled registry only.
     """
 
     name: str
@@ -223,6 +224,31 @@ class Deployment:
     env: tuple[tuple[str, str], ...] = ()
     mirror_of: str | None = None
     machine: str | None = None
+    read_only: bool = False
+    immutable_tags: tuple[str, ...] = ()
+    allow_sparse: bool = False
+    min_free: str | None = None
+    upload_ttl: str | None = None
+
+    @property
+    def only_bundled(self) -> tuple[str, ...]:
+        """The settings that were given and that registry:2 has nothing like, by their flags."""
+        given = {
+            "--immutable-tags": self.immutable_tags,
+            "--allow-sparse": self.allow_sparse,
+            "--min-free": self.min_free,
+            "--upload-ttl": self.upload_ttl,
+        }
+        return tuple(flag for flag, value in given.items() if value)
+
+    @property
+    def no_proof(self) -> str | None:
+        """Why nothing can be pushed to it and taken back, as a proof does; None where it can."""
+        if self.mirror_of:
+            return "a pull-through cache takes no pushes"
+        if self.read_only:
+            return "it is read-only"
+        return "what is pushed may have to stay: --immutable-tags" if self.immutable_tags else None
 
     @property
     def scheme(self) -> str:

@@ -175,7 +175,7 @@ def from_flags(flags: Mapping[str, object], cwd: Path) -> dict[str, Given]:
         if value is None or value == []:
             continue
         texts = [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
-        origin = "--no-" + key if value is False else FIELDS[key].flag
+        origin = "--no-" + key.replace("_", "-") if value is False else FIELDS[key].flag
         found[key] = Given(tuple(texts), origin, cwd)
     return found
 

@@ -58,7 +58,7 @@ def prove_here(
         checks = prove(
             where,
             expects_auth=wanted.auth,
-            takes_pushes=wanted.mirror_of is None,
+            no_pushes=wanted.no_proof,
             progress=told,
             cleanup=(lambda repository, digests: forget(data, repository, digests)) if data else None,
         )
@@ -94,7 +94,7 @@ def _programs(
     from regsetup.trust import proof_programs as proof
 
     files = {e.client: e.path for e in TrustFile(paths.home).entries() if e.address == wanted.address}
-    if wanted.mirror_of or wanted.machine or not wanted.hosts or not _resolves(wanted.hosts[0]):
+    if wanted.no_proof or wanted.machine or not wanted.hosts or not _resolves(wanted.hosts[0]):
         return
     ways: dict[str, Callable[[str], Reference]] = {}
     if "podman" in files and proof.has_podman():
@@ -176,8 +176,8 @@ def _through_engine(
 ) -> Check:
     """Push and pull by the engine of this machine, at an address that it trusts."""
     name = "engine"
-    if wanted.mirror_of:
-        return Check(name, Outcome.SKIPPED, 0.0, "a pull-through cache takes no pushes")
+    if wanted.no_proof:
+        return Check(name, Outcome.SKIPPED, 0.0, wanted.no_proof)
     try:
         engine = choice.engine or connect()
     except RegsetupError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from regsetup import amounts
 from regsetup.deployment import Backend, Daemon, Directory, Listen, RestartPolicy, Storage, Trust, Volume
 from regsetup.reference import BadReference, Reference
 
@@ -27,6 +28,7 @@ _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")  # an anonymous one ha
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; _ is met in the field
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EMAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")  # ASCII, as RFC 8555 section 7.3 has it
+_PATTERN = re.compile(r"[\w.*?\[\]!-]{1,128}", re.ASCII)  # what a tag may hold, and what fnmatch reads
 _PART = 255  # bytes; NAME_MAX of Linux's file systems
 _PORT = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -207,6 +209,27 @@ def email(text: str, _base: Path) -> str:
     return text
 
 
+def pattern(text: str, _base: Path) -> str:
+    """Read a shell pattern of tags."""
+    if not _PATTERN.fullmatch(text):
+        raise BadValue("a pattern of tags, such as 'v*' or '[0-9]*'")
+    return text
+
+
+def size(text: str, _base: Path) -> str:
+    """Read a size; it stays as it was written."""
+    if amounts.size(text) is None:
+        raise BadValue("a size, such as 64MiB or 2GiB")
+    return text
+
+
+def duration(text: str, _base: Path) -> str:
+    """Read a duration; it stays as it was written."""
+    if amounts.seconds(text) is None:
+        raise BadValue("a number with s, m, h or d")
+    return text
+
+
 def boolean(text: str, _base: Path) -> bool:
     """Read true or false."""
     if text.lower() in _TRUE:
@@ -264,5 +287,10 @@ FIELDS = {
         Field("env", env, many=True),
         Field("mirror_of", mirror),
         Field("machine", host),
+        Field("read_only", boolean),
+        Field("immutable_tags", pattern, many=True),
+        Field("allow_sparse", boolean),
+        Field("min_free", size),
+        Field("upload_ttl", duration),
     )
 }

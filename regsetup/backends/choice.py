@@ -117,6 +117,8 @@ def choose(wanted: Deployment, paths: Paths, state: State | None) -> Choice:
         return reopen(paths, state)  # its images are in a volume over there
     if wanted.backend is Backend.EMBEDDED:
         return embedded(paths, "asked for")
+    if wanted.backend is Backend.AUTO and wanted.only_bundled and not wanted.machine:
+        return embedded(paths, f"only it has {', '.join(wanted.only_bundled)}")
     try:
         engine = connect()
     except (EngineDown, EngineNoRights, BadContext) as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsetup.backends.distribution import own_variables
 from regsetup.deployment import Directory, Listen, Tls
+from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,19 @@ HEALTH_TIMEOUT = 5  # seconds
 HEALTH_RETRIES = 3
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}  # of the driver json-file, which keeps all without them
 _INSIDE = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104
+
+
+class OnlyBundled(UsageError):
+    """A setting of the bundled registry, for a container: registry:2 has nothing like it."""
+
+    code = "only-bundled"
+
+    def __init__(self, flags: tuple[str, ...]) -> None:
+        super().__init__(
+            f"registry:2 has nothing like {', '.join(flags)}",
+            cause="only the bundled registry can do that",
+            fix="regsetup up --backend embedded; for one that runs: regsetup migrate --to embedded first",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +175,15 @@ def _health(wanted: Deployment, facts: Facts) -> tuple[str, ...] | None:
 
 
 def config_text(wanted: Deployment, http_secret: Secret) -> str:
-    """Return ``config.yml``; it holds the secret."""
+    """Return ``config.yml``; it holds the secret.
+
+    Raises:
+        OnlyBundled: it was told something that registry:2 can't do.
+    """
     from regsetup.templating import render
+
+    if wanted.only_bundled:
+        raise OnlyBundled(wanted.only_bundled)
 
     return render(
         "config.yml.j2",
@@ -176,5 +197,6 @@ def config_text(wanted: Deployment, http_secret: Secret) -> str:
             else None,
             "realm": wanted.realm if wanted.auth else None,
             "mirror_of": wanted.mirror_of,
+            "read_only": wanted.read_only,
         },
     )

@@ -81,6 +81,8 @@ class DockerRuntime:
             "mirror-of": wanted.mirror_of or "nothing",
             "files": "carried" if self.engine.elsewhere else str(self.paths.root),
         }
+        if wanted.read_only:
+            settings["read-only"] = "yes"
         if wanted.tls is Tls.ACME:
             settings |= {"hosts": ", ".join(wanted.hosts), "acme-email": wanted.acme_email or "none"}
         if wanted.keeps_pair:

@@ -17,6 +17,7 @@ from regsetup.errors import UsageError
 from regsetup.observed import Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from regsetup.backends.container import Sources
@@ -68,6 +69,7 @@ def spec(wanted: Deployment, paths: Paths, command: tuple[str, ...], managed_by:
         "mirror-of": wanted.mirror_of or "nothing",
         "files": str(paths.root),
     }
+    settings |= dict(_rules(wanted))
     return Spec(settings | {f"env {key}": value for key, value in wanted.env})
 
 
@@ -87,4 +89,20 @@ def argv(wanted: Deployment, sources: Sources, command: tuple[str, ...]) -> tupl
         words += ["--cert", str(sources.certs / "tls.crt"), "--key", str(sources.certs / "tls.key")]
     if wanted.mirror_of:
         words += ["--mirror-of", wanted.mirror_of]
+    for rule, text in _rules(wanted):
+        words += [f"--{rule}", *([] if text == "yes" else [text])]
     return tuple(words)
+
+
+def _rules(wanted: Deployment) -> Iterator[tuple[str, str]]:
+    """Yield what was said of writing to it: the flag, and its text; ``yes`` where the flag says it all."""
+    if wanted.read_only:
+        yield "read-only", "yes"
+    if wanted.immutable_tags:
+        yield "immutable-tags", ",".join(wanted.immutable_tags)
+    if wanted.allow_sparse:
+        yield "allow-sparse", "yes"
+    if wanted.min_free:
+        yield "min-free", wanted.min_free
+    if wanted.upload_ttl:
+        yield "upload-ttl", wanted.upload_ttl

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regsetup.cli import amounts, options, render
+from regsetup import amounts
+from regsetup.cli import options, render
 from regsetup.cli.status import NoRegistry
 from regsetup.errors import RegsetupError, UsageError
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regsetup.cli import amounts, options, render
+from regsetup import amounts
+from regsetup.cli import options, render
 from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class MissingUsers(UsageError):
@@ -56,7 +57,9 @@ def serve(
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse pushes and deletes.")] = False,
     immutable: Annotated[
         list[str] | None,
-        typer.Option("--immutable-tags", metavar="PATTERN", help="Tags that can't be moved. Repeatable."),
+        typer.Option(
+            "--immutable-tags", metavar="PATTERN", help="Tags that can't be moved or deleted. Repeatable."
+        ),
     ] = None,
     allow_sparse: Annotated[
         bool, typer.Option("--allow-sparse", help="Take manifests whose layers are not stored here.")
@@ -104,7 +107,7 @@ def serve(
         tls_cert=cert,
         tls_key=key,
         read_only=read_only,
-        immutable_tags=tuple(immutable or ()),
+        immutable_tags=_patterns(immutable or ()),
         allow_sparse=allow_sparse,
         min_free=_amount("--min-free", min_free, amounts.size, "a size, such as 64MiB or 2GiB"),
         upload_ttl=_amount("--upload-ttl", upload_ttl, amounts.seconds, "a number with s, m, h or d"),
@@ -126,6 +129,17 @@ def _where(bind: str, port: str) -> tuple[str, int]:
         return address, settings.port(port, Path())
     except settings.BadValue as error:
         raise BadSetting("--port", port, str(error)) from None
+
+
+def _patterns(given: Sequence[str]) -> tuple[str, ...]:
+    """Read patterns of tags; one text may hold several, with commas between."""
+    from regsetup import settings
+    from regsetup.given import BadSetting
+
+    try:
+        return tuple(settings.pattern(one, Path()) for text in given for one in text.split(","))
+    except settings.BadValue as error:
+        raise BadSetting("--immutable-tags", ",".join(given), str(error)) from None
 
 
 def _amount(flag: str, text: str, read: Callable[[str], int | None], expected: str) -> int:

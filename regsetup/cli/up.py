@@ -12,7 +12,8 @@ from regsetup.cli import options, render
 from regsetup.cli.options import may_restart
 
 DAY = 24 * 3600  # seconds; nobody waits longer for a registry
-WHERE, WHAT, WHO, TRUST, HOW = "Where", "What runs", "Who may enter", "TLS and trust", "How it is done"
+WHERE, WHAT, WHO = "Where", "What runs", "Who may enter"
+WRITING, TRUST, HOW = "What may be written", "TLS and trust", "How it is done"
 
 
 def _option(flag: str, panel: str, metavar: str, text: str) -> Any:
@@ -79,6 +80,39 @@ def up(
     ] = None,
     mirror_of: Annotated[
         str | None, _option("--mirror-of", WHAT, "URL", "Be a pull-through cache of that registry.")
+    ] = None,
+    read_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--read-only/--no-read-only", help="Refuse pushes and deletes.", rich_help_panel=WRITING
+        ),
+    ] = None,
+    immutable_tags: Annotated[
+        list[str] | None,
+        _option(
+            "--immutable-tags",
+            WRITING,
+            "PATTERN",
+            "Tags that can't be moved or deleted. Repeatable. Bundled.",
+        ),
+    ] = None,
+    min_free: Annotated[
+        str | None,
+        _option("--min-free", WRITING, "SIZE", "What pushes leave free of the disk (64MiB). Bundled."),
+    ] = None,
+    upload_ttl: Annotated[
+        str | None,
+        _option(
+            "--upload-ttl", WRITING, "DURATION", "When a push that stands still is dropped (7d). Bundled."
+        ),
+    ] = None,
+    allow_sparse: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-sparse/--no-allow-sparse",
+            help="Take manifests whose layers are not stored here. Bundled.",
+            rich_help_panel=WRITING,
+        ),
     ] = None,
     user: Annotated[
         list[str] | None, _option("--user", WHO, "NAME", "See that this user exists. Repeatable.")

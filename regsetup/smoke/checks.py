@@ -74,7 +74,7 @@ def prove(
     endpoint: Endpoint,
     *,
     expects_auth: bool,
-    takes_pushes: bool = True,
+    no_pushes: str | None = None,
     timeout: float = 10.0,
     progress: Callable[[Check], None] | None = None,
     cleanup: Cleanup | None = None,
@@ -84,12 +84,12 @@ def prove(
     Args:
         endpoint: whom to ask; without credentials, what needs some is skipped.
         expects_auth: whether users exist, so that nobody may enter without a password.
-        takes_pushes: False for a pull-through cache.
+        no_pushes: why nothing is pushed, where that is so; a pull-through cache takes nothing.
         timeout: seconds for each answer.
         progress: called with each check when it has ended.
         cleanup: removes the proof's repository and blobs where storage is local (``forget``).
     """
-    skips = _skips(endpoint, expects_auth=expects_auth, takes_pushes=takes_pushes)
+    skips = _skips(endpoint, expects_auth=expects_auth, no_pushes=no_pushes)
     ended: dict[str, Check] = {}
     with Proof(endpoint, timeout, cleanup) as proof:
         try:
@@ -104,12 +104,12 @@ def prove(
     return tuple(ended.values())
 
 
-def _skips(endpoint: Endpoint, *, expects_auth: bool, takes_pushes: bool) -> dict[str, str]:
+def _skips(endpoint: Endpoint, *, expects_auth: bool, no_pushes: str | None) -> dict[str, str]:
     """Return the checks that make no sense here, and why."""
     skips: dict[str, str] = {}
     content = ("push", "head", "pull-by-tag", "pull-by-digest", "delete", "nothing-left")
-    if not takes_pushes:
-        skips |= dict.fromkeys(content, "a pull-through cache takes no pushes")
+    if no_pushes:
+        skips |= dict.fromkeys(content, no_pushes)
     if not expects_auth:
         skips |= dict.fromkeys(("anonymous-refused", "wrong-password-refused", "login"), "it has no users")
     elif endpoint.credentials is None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 SERVE = (sys.executable, "-m", "regsetup", "serve", "--no-auth")
 
 
-@pytest.mark.parametrize(("flag", "text"), [("--min-free", "lots"), ("--upload-ttl", "3")])
+@pytest.mark.parametrize(
+    ("flag", "text"), [("--min-free", "lots"), ("--upload-ttl", "3"), ("--immutable-tags", "a,,b")]
+)
 def test_what_is_no_amount_is_refused(regsetup: Regsetup, flag: str, text: str) -> None:
     done = regsetup("serve", flag, text, "--data", str(regsetup.place / "data"))
     assert done.code == 2
@@ -50,6 +52,33 @@ def test_its_flags_reach_the_registry(tmp_path: Path) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)
+
+
+def test_up_says_what_may_be_written(regsetup: Regsetup) -> None:
+    """The settings lead to the bundled registry by themselves, reach it, and are remembered."""
+    port = free_port()
+    up = ("up", "--port", str(port))
+    first, second = image(b"1"), image(b"2")
+    rules = ("--immutable-tags", "v*", "--immutable-tags", "[0-9]*", "--min-free", "1MiB")
+    done = regsetup(*up, *rules).ok()
+    assert "only it has --immutable-tags, --min-free" in done.out
+    try:
+        with Client("127.0.0.1", port) as client:
+            client.push_blob("app", b"1")
+            client.push_blob("app", b"2")
+            assert client.push_manifest("app", "v1", first).status == 201
+            assert client.push_manifest("app", "v1", second).status == 409
+            assert client.push_manifest("app", "latest", second).status == 201
+        assert "no changes" in regsetup(*up).ok().out, "what was said is remembered"
+        regsetup(*up, "--read-only").ok()
+        with Client("127.0.0.1", port) as client:
+            assert client.push_manifest("app", "latest", first).status == 405
+            assert client.get("/v2/app/manifests/v1").status == 200
+        regsetup(*up, "--no-read-only").ok()
+        with Client("127.0.0.1", port) as client:
+            assert client.push_manifest("app", "latest", first).status == 201
+    finally:
+        regsetup("teardown", "--purge", "-y").ok()
 
 
 def answers(client: Client) -> bool:

@@ -104,7 +104,7 @@ def docker(place: Path, name: str, port: int, image: str) -> Bench:
     wanted = Deployment(name=name, storage=Directory(data), port=port, image=image)
     config = {"name": name, "listen": str(wanted.listen), "http_secret": "s", "tls": False}
     paths.config.write_text(
-        render("config.yml.j2", config | {"acme": None, "realm": None, "mirror_of": None})
+        render("config.yml.j2", config | {"acme": None, "realm": None, "mirror_of": None, "read_only": False})
     )
     engine = connect()
     return Bench(

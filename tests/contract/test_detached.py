@@ -216,6 +216,22 @@ def test_the_command_names_files_and_no_secret(bench: Bench) -> None:
     )
 
 
+def test_what_may_be_written_reaches_the_process_and_is_a_change(bench: Bench) -> None:
+    runtime = bench.open()
+    wanted = replace(
+        bench.wanted, read_only=True, immutable_tags=("v*", "[0-9]*"), min_free="1GiB", upload_ttl="1d"
+    )
+    runtime.create(wanted, runtime.spec(wanted))
+    service = Description.read(bench.paths.root / "service.json")
+    assert service is not None
+    assert service.argv[-7:] == (
+        "--read-only",
+        *("--immutable-tags", "v*,[0-9]*"),
+        *("--min-free", "1GiB", "--upload-ttl", "1d"),
+    )
+    assert runtime.spec(wanted) != runtime.spec(replace(wanted, immutable_tags=("v*",)))
+
+
 def test_variables_reach_the_process(bench: Bench) -> None:
     bench.up(replace(bench.wanted, env=(("HTTPS_PROXY", "http://proxy:3128"),)))
     assert psutil.Process(bench.pid()).environ()["HTTPS_PROXY"] == "http://proxy:3128"

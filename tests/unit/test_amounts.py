@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regsetup.cli import amounts
+from regsetup import amounts
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,24 @@ from typing import Any
 import pytest
 import yaml
 
-from regsetup.backends.container import ACME, AUTH, CERTS, DATA, Container, Facts, Sources, describe
+from regsetup.backends.container import (
+    ACME,
+    AUTH,
+    CERTS,
+    DATA,
+    Container,
+    Facts,
+    OnlyBundled,
+    Sources,
+    config_text,
+    describe,
+)
 from regsetup.deployment import Deployment, Directory, Listen, RestartPolicy, Tls, Volume
 from regsetup.handover import compose, kubernetes, quadlet
 from regsetup.handover.files import File, FileDiffers, write
 from regsetup.handover.kubernetes import Cluster, Contents, NotForKubernetes
 from regsetup.host.files import CannotWrite
+from regsetup.secret import Secret
 
 ROOT = Path("/srv/registry")
 WANTED = Deployment(
@@ -57,6 +69,12 @@ def test_a_container_mounts_what_the_deployment_asks_for() -> None:
         f"images:{DATA}:rw,z",
         "/srv/registry/config.yml:/etc/docker/registry/config.yml:ro,z",
     ]
+
+
+def test_what_registry_2_can_not_do_is_refused_for_a_container() -> None:
+    assert "readonly" in config_text(replace(WANTED, read_only=True), Secret("s"))
+    with pytest.raises(OnlyBundled, match="--immutable-tags, --upload-ttl"):
+        config_text(replace(WANTED, immutable_tags=("v*",), upload_ttl="1d"), Secret("s"))
 
 
 @pytest.mark.parametrize(

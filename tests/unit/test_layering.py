@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "manifest", "memory", "reference", "secret"}),
+    frozenset({"amounts", "errors", "manifest", "memory", "reference", "secret"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset(
         {

@@ -373,6 +373,11 @@ TEXTS: dict[str, st.SearchStrategy[Any]] = {
         min_size=1,
     ),
     "mirror_of": st.sampled_from(["https://registry-1.docker.io", "http://up.lan:5000/"]),
+    "read_only": st.booleans(),
+    "immutable_tags": st.lists(st.sampled_from(["v*", "[0-9]*", "!x?"]), min_size=1),
+    "allow_sparse": st.booleans(),
+    "min_free": st.sampled_from(["0", "64MiB", "2G"]),
+    "upload_ttl": st.sampled_from(["1h", "30d"]),
 }
 
 
@@ -418,6 +423,11 @@ ONE_OF_EACH = {
     "env": "A=1",
     "mirror_of": "https://up.lan",
     "machine": "build1.lan",
+    "read_only": "true",
+    "immutable_tags": "v*",
+    "allow_sparse": "true",
+    "min_free": "1GiB",
+    "upload_ttl": "1d",
     "bundle": "b.tar",
 }
 TOGETHER: tuple[dict[str, str], ...] = (

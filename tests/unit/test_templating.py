@@ -18,6 +18,7 @@ VALUES: dict[str, object] = {
     "acme": None,
     "realm": None,
     "mirror_of": None,
+    "read_only": False,
 }
 
 
@@ -44,6 +45,13 @@ def test_config_names_realm_certificate_and_upstream() -> None:
     assert made["proxy"] == {"remoteurl": "https://example.org"}
     assert isinstance(made["http"], dict)
     assert set(made["http"]["tls"]) == {"certificate", "key"}
+
+
+def test_config_says_read_only_where_that_is_wanted() -> None:
+    storage = config(read_only=True)["storage"]
+    assert isinstance(storage, dict)
+    assert storage["maintenance"] == {"readonly": {"enabled": True}}
+    assert "maintenance" not in str(config()["storage"])
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Zl", "Zp")), min_size=1))
