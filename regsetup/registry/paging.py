@@ -14,6 +14,8 @@ from regsetup.registry.errors import PaginationNumberInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_DIGITS = 18  # of a number that no list is longer than; int() refuses to read some thousands of them
+
 
 def page(
     names: Sequence[str],
@@ -29,9 +31,9 @@ def page(
     first = bisect_right(names, key(last), key=key) if last else 0
     if n is None:
         return list(names[first:]), False
-    if not (n.isascii() and n.isdigit()) or len(n) > 18:
+    if not (n.isascii() and n.isdigit()):
         raise PaginationNumberInvalid("n is not a number of results", detail={"n": n})
-    count = int(n)
+    count = int(n) if len(n) <= _DIGITS else len(names)
     found = list(names[first : first + count])
     return found, bool(count) and first + count < len(names)
 

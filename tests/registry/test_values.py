@@ -144,10 +144,15 @@ def test_pages_together_are_the_whole_list(tags: list[str], n: int) -> None:
     assert found == tags
 
 
-@pytest.mark.parametrize("n", ["-1", "x", "", "1" * 19, "²"])
+@pytest.mark.parametrize("n", ["-1", "x", "", "1.5", "²"])
 def test_a_page_size_is_a_number(n: str) -> None:
     with pytest.raises(PaginationNumberInvalid):
         page(["a"], n, None)
+
+
+@pytest.mark.parametrize("n", ["9" * 18, "9" * 30, "9" * 5000])
+def test_no_number_of_entries_is_too_large(n: str) -> None:
+    assert page(["a", "b"], n, "a") == (["b"], False)
 
 
 def test_a_link_is_escaped() -> None:
