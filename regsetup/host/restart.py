@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 60.0  # dockerd gives its containers 15 s by default ("shutdown-timeout")
 START_SECONDS = 120.0  # it restores containers and networks before it answers
 _TAIL_LINES = 5
-_FALLBACK_LOG = Path("/var/log/docker.log")
+_SERVICE_LOG = Path("/var/log/docker.log")  # of Docker's own script, and of Debian's
+_GONE = {1, 2, 3}  # what `status` ends with for a program that does not run (LSB 5.0, init script actions)
 
 
 class Starter(Protocol):
@@ -80,8 +81,10 @@ class InitScript:
         return _try(["service", self._name, "restart"])
 
     def failure(self) -> str | None:
-        """Return None: the script does not say."""
-        return None
+        """Return the last line of its log, which names the reason, once the script says that it is gone."""
+        if run(["service", self._name, "status"]).code not in _GONE:
+            return None
+        return _last_line(_SERVICE_LOG) or f"service {self._name} status says that it does not run"
 
 
 class PlainProcess:
@@ -105,7 +108,7 @@ class PlainProcess:
         """Return the last line of its log, which names the reason, once the process is gone."""
         if psutil.pid_exists(self._pid):
             return None
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-1:])
+        return _last_line(self._log)
 
 
 def _try(args: Sequence[str]) -> str | None:
@@ -132,4 +135,12 @@ def _end(pid: int) -> bool:
 def _log_of(pid: int) -> Path:
     """Return the file that a process writes its errors to, if it is a file."""
     target = Path(os.path.realpath(f"/proc/{pid}/fd/2"))
-    return target if target.is_file() else _FALLBACK_LOG
+    return target if target.is_file() else _SERVICE_LOG
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log; nothing if it has none."""
+    try:
+        return "".join(log.read_text(errors="replace").splitlines()[-1:])
+    except OSError:
+        return ""

@@ -327,5 +327,6 @@ def test_an_engine_of_sysvinit_is_reloaded_restarted_and_brought_back_by_its_scr
     assert said.get("outcome") == "RESTARTED", said
     said = change(host, "restart", '{"storage-driver": "nope"}', "Driver", "nope")
     assert (said.get("code"), "it runs again" in said["message"]) == ("engine-stayed-down", True), said
+    assert "driver not supported" in said["cause"], said
     assert host("cat", DAEMON_JSON).out == '{"log-driver": "local"}'
     assert host("docker", "info").code == 0

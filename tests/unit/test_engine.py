@@ -195,8 +195,18 @@ def test_an_init_script_is_run_by_service(programs: Callable[..., Path], body: s
     calls = programs("service", body)
     script = starter(Dockerd(Manager.SERVICE, unit="docker"), 7)
     assert isinstance(script, InitScript)
-    assert (script.restart(), script.failure()) == (said, None)
+    assert script.restart() == said
     assert calls.read_text() == "service docker restart\n"
+
+
+@pytest.mark.parametrize(("code", "gone"), [(0, False), (3, True), (1, True), (4, False), (8, False)])
+def test_an_init_script_says_whether_the_engine_is_gone(
+    programs: Callable[..., Path], code: int, gone: bool
+) -> None:
+    """4: it can't tell; 8: OpenRC is still starting it."""
+    calls = programs("service", f"exit {code}")
+    assert bool(InitScript("docker").failure()) is gone
+    assert calls.read_text() == "service docker status\n"
 
 
 def test_a_plain_process_is_ended_and_started_again_with_the_same_command_line(tmp_path: Path) -> None:
