@@ -172,4 +172,5 @@ def _own(wanted: Deployment) -> KeyPair:
         check_key_mode(str(wanted.key), wanted.key.stat().st_mode)
         return KeyPair(wanted.cert.read_bytes(), Secret(wanted.key.read_text(encoding="ascii")))
     except (OSError, UnicodeDecodeError) as error:
-        raise PairUnreadable(wanted.key if wanted.cert.is_file() else wanted.cert, str(error)) from error
+        cause = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise PairUnreadable(wanted.key if wanted.cert.is_file() else wanted.cert, cause) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,11 @@ from regsetup.errors import UsageError
 from regsetup.settings import FIELDS, BadValue, Field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+_PREFIX = "REGSETUP_"
+_ALIKE = 0.75  # of difflib's ratio; PROT and PORT have just that
 
 
 class BadSetting(UsageError):
@@ -18,7 +23,24 @@ class BadSetting(UsageError):
     code = "bad-setting"
 
     def __init__(self, origin: str, text: str, expected: str) -> None:
-        super().__init__(f"{origin}: {text!r} is not possible here", cause=f"expected {expected}")
+        super().__init__(
+            f"{origin}: {text!r} is not possible here",
+            cause=f"expected {expected}",
+            fix="regsetup up --help tells what each setting takes",
+        )
+
+
+class UnknownVariable(UsageError):
+    """A ``REGSETUP_*`` variable is named almost like one of a setting, and would be passed over."""
+
+    code = "unknown-variable"
+
+    def __init__(self, written: str, meant: str) -> None:
+        super().__init__(
+            f"no setting is named by the variable {written}",
+            cause="what it holds would count for nothing",
+            fix=f"did you mean {meant}? Else: unset {written}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,21 @@ def read(field: Field, given: Given | None) -> Any:
         except BadValue as error:
             raise BadSetting(given.origin, text, str(error)) from None
     return tuple(dict.fromkeys(values)) if field.many else values[0]
+
+
+def refuse_misspelt(names: Iterable[str]) -> None:
+    """Hold if no variable is named almost like that of a setting; others may mean something to others.
+
+    Raises:
+        UnknownVariable: names both.
+    """
+    known = {field.variable for field in FIELDS.values()} | {"REGSETUP_HOME", "REGSETUP_NO_AUTH"}
+    words = [name.removeprefix(_PREFIX) for name in sorted(known)]
+    for name in sorted(set(names) - known):
+        if name.startswith(_PREFIX):
+            close = difflib.get_close_matches(name.removeprefix(_PREFIX), words, n=1, cutoff=_ALIKE)
+            if close:
+                raise UnknownVariable(name, _PREFIX + close[0])
 
 
 def inverted(given: Given) -> Given:

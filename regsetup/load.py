@@ -26,7 +26,7 @@ from regsetup.deployment import (
     is_loopback,
 )
 from regsetup.errors import RegsetupError, UsageError
-from regsetup.given import Given, inverted, read
+from regsetup.given import BadSetting, Given, inverted, read, refuse_misspelt
 from regsetup.settings import FIELDS, Field
 from regsetup.settings import path as read_path
 from regsetup.settings_file import from_file
@@ -106,12 +106,15 @@ def insist_on_rights(paths: Paths) -> None:
 
     Raises:
         RegistryOfAnother: names what is closed.
+        BadSetting: a file stands where ``REGSETUP_HOME`` is to be.
     """
     try:
         os.scandir(paths.home).close()
         paths.state.open("rb").close()
     except PermissionError as error:
         raise RegistryOfAnother(error.filename) from None
+    except NotADirectoryError:
+        raise BadSetting("REGSETUP_HOME", str(paths.home), "a directory, and a file is in its way") from None
     except OSError:  # not there; what else is wrong is told by who reads it
         return
 
@@ -181,7 +184,12 @@ def from_flags(flags: Mapping[str, object], cwd: Path) -> dict[str, Given]:
 
 
 def from_environment(environ: Mapping[str, str], cwd: Path) -> dict[str, Given]:
-    """Take the ``REGSETUP_*`` variables that name a setting; an empty one counts as not set."""
+    """Take the ``REGSETUP_*`` variables that name a setting; an empty one counts as not set.
+
+    Raises:
+        BadSetting, UnknownVariable: one names no value, or almost a setting.
+    """
+    refuse_misspelt(environ)
     found = {}
     for field in FIELDS.values():
         text = environ.get(field.variable, "")

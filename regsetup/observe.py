@@ -94,6 +94,8 @@ def survey(
         wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
     elif choice.engine and wanted.bundle:
         require_here(choice.engine, wanted)
+    elif wanted.image_archive and not wanted.bundle:
+        _insist_on_archive(wanted.image_archive)
     current, aside = choice.runtime.current(), choice.runtime.aside()
     state = states.read(paths.state)
     other = other_side(paths, state, choice) if state else None
@@ -196,6 +198,13 @@ def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deplo
         wanted = replace(wanted, image=archive.tags[0])
     local = images.find(engine, wanted.image)
     return wanted, None if local and local.id in archive.ids else str(path)
+
+
+def _insist_on_archive(path: Path) -> None:
+    """Have a wrong file told also where no engine answers and the image is not needed."""
+    from regsetup.backends import images
+
+    images.read_archive(path)
 
 
 def _taken_over(

@@ -104,7 +104,11 @@ class Reference:
         if slash and (head == "localhost" or any(mark in head for mark in ".:[")):
             registry, rest = head, tail
             if not is_registry(registry):
-                raise BadReference(f"bad registry {registry!r} in {text!r}")
+                raise BadReference(
+                    f"bad registry {registry!r} in {text!r}",
+                    cause="what stands before the first / and has a dot or a colon is taken for a registry",
+                    fix="HOST:PORT/NAME, such as registry.lan:5000/team/app",
+                )
         repository, colon, tag = rest.partition(":")
         if not is_repository(repository):
             raise BadReference(

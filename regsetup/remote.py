@@ -51,7 +51,7 @@ class NoRegistryNamed(RegsetupError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"there is no registry {name} on this machine, and no other is named",
+            f"there is no registry named {name} on this machine, and no other is named",
             fix=f"name one: HOST:PORT/NAME or --registry HOST:PORT; or regsetup up --name {name}",
         )
 

@@ -56,7 +56,7 @@ def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
     for key_node, value_node in root.value:
         key, given = _entry(path, key_node, value_node, origin)
         if key in found:
-            raise BadFile(f"{_place(path, key_node)}: {key_node.value} stands twice")
+            raise BadFile(f"{_place(path, key_node)}: {key_node.value} stands twice", fix="leave one of them")
         found[key] = given
     return found
 

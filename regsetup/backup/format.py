@@ -135,7 +135,7 @@ class BackupUnreadable(RegsetupError):
             cause=error.strerror or str(error),
             fix="a backup belongs to the user who made it: sudo regsetup ..."
             if isinstance(error, PermissionError)
-            else None,
+            else f"ls -l {path}",
         )
 
 

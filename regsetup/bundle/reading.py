@@ -41,7 +41,7 @@ class BundleUnreadable(RegsetupError):
     code = "bundle-unreadable"
 
     def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(f"{path} can't be read", cause=error.strerror or str(error))
+        super().__init__(f"{path} can't be read", cause=error.strerror or str(error), fix=f"ls -l {path}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -133,11 +134,14 @@ def backups(
     quiet: options.Quiet = False,
 ) -> render.Outcome:
     """List the backups in a directory."""
+    from regsetup.backup.format import BackupUnreadable
     from regsetup.backup.repository import Repository
 
     if directory and directory.is_file():
         raise OneBackup(directory)
     place = Repository((directory or _last(name)).absolute())
+    if not place.root.exists():
+        raise BackupUnreadable(place.root, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     place.check()
     found = place.all()
     return render.Outcome(

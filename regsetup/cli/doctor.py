@@ -44,7 +44,7 @@ def doctor(
     facts = look(options.find_paths(name), os.environ)
     found = diagnose(facts)
     data = {"name": name, "registry": facts.there, "findings": [one.as_dict() for one in found]}
-    missing = () if facts.there else (f"there is no registry {name} yet; this is what up would meet:",)
+    missing = () if facts.there else (f"there is no registry named {name} yet; this is what up would meet:",)
     return render.Outcome(data, (*missing, *_lines(found)), code=3 if found else 0)
 
 

@@ -22,7 +22,7 @@ class NoRegistry(RegsetupError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"there is no registry {name} on this machine",
+            f"there is no registry named {name} on this machine",
             fix=f"regsetup up --name {name}; regsetup status --all lists those that are here",
         )
 

@@ -47,7 +47,7 @@ def teardown(
 
     paths = options.find_paths(name)
     if not paths.state.exists():
-        return render.Outcome({"name": name}, (f"nothing to do: there is no registry {name} here",))
+        return render.Outcome({"name": name}, (f"nothing to do: there is no registry named {name} here",))
     with exclusive(paths) as made:
         removal = work.look(paths)
         if purge:

@@ -34,6 +34,8 @@ class CannotWrite(RegsetupError):
         fixes = {
             "PermissionError": "run it as root (sudo), or choose a directory of your own",
             "FileNotFoundError": f"mkdir -p {path.parent}",
+            "FileExistsError": "choose another place: something that is no directory stands there",
+            "NotADirectoryError": "choose another place: a part of the path is no directory",
         }
         super().__init__(
             f"{path} can't be written",

@@ -310,6 +310,7 @@ SENSELESS = [
     (("backup", "/nowhere/at/all"), 1, "cannot-write"),
     (("backups",), 2, "no-backup-yet"),
     (("backups", "/etc/hostname"), 2, "one-backup"),
+    (("backups", "/nowhere/backups"), 1, "backup-unreadable"),
     (("restore", "/nowhere"), 1, "backup-unreadable"),
     (("restore", "/etc/hostname"), 1, "not-a-backup"),
     (("restore", "/etc/hostname", "--backup", "x"), 2, "usage"),

@@ -242,6 +242,32 @@ def test_a_wrong_key_in_the_file_is_told_at_its_place(regsetup: Regsetup) -> Non
     assert "fix   did you mean 'port'?\n" in done.err
 
 
+def test_an_archive_that_is_not_there_is_told_without_an_engine_too(regsetup: Regsetup) -> None:
+    done = regsetup("up", "--backend", "embedded", "--image-archive", "/nowhere/registry.tar", "--json")
+    assert (done.code, code(done)) == (1, "bad-image-archive")
+    assert not regsetup.home.exists()
+
+
+def test_a_home_below_a_file_is_named(regsetup: Regsetup) -> None:
+    regsetup.place.mkdir()
+    (regsetup.place / "file").touch()
+    done = regsetup(
+        "up", "--backend", "embedded", env={"REGSETUP_HOME": str(regsetup.place / "file" / "home")}
+    )
+    assert done.code == 2
+    assert "/file/home' is not possible here\n" in done.err
+    assert "cause expected a directory, and a file is in its way\n" in done.err
+
+
+def test_data_in_a_place_that_is_a_file_changes_nothing(regsetup: Regsetup) -> None:
+    regsetup.place.mkdir()
+    (regsetup.place / "file").write_text("mine")
+    done = regsetup("up", "--backend", "embedded", "--data", str(regsetup.place / "file"))
+    assert done.code == 1
+    assert "fix   choose another place: something that is no directory stands there\n" in done.err
+    assert (regsetup.place / "file").read_text() == "mine"
+
+
 def test_a_dry_run_of_the_bundled_registry_makes_nothing(regsetup: Regsetup) -> None:
     done = regsetup("up", "--backend", "embedded", "--dry-run", "--exit-code", "--json")
     assert done.code == 3

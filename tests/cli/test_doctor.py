@@ -24,6 +24,6 @@ def test_without_a_registry_it_says_what_up_would_meet(
     assert (found["errors"], found["data"]["registry"]) == ([], False)
     assert code in {one["code"] for one in found["data"]["findings"]}
     fine = regsetup("doctor", env={"DOCKER_HOST": f"unix://{regsetup.place}/none"})
-    assert "there is no registry registry yet" in fine.out
+    assert "there is no registry named registry yet" in fine.out
     assert code not in fine.out
     assert not regsetup.home.exists(), "it changes nothing"

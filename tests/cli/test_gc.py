@@ -115,7 +115,7 @@ def test_gc_reports_damage_and_exits_with_3(regsetup: Regsetup, bundled: Registr
     [
         (("--grace", "soon"), 2, "--grace 'soon' is no duration"),
         (("--grace", "5s"), 2, "is shorter than 60 seconds"),
-        (("--name", "other"), 1, "there is no registry other"),
+        (("--name", "other"), 1, "there is no registry named other"),
         (("--name", "Not A Name"), 2, "--name"),
     ],
 )

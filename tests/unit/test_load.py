@@ -28,7 +28,7 @@ from regsetup.deployment import (
     Trust,
     Volume,
 )
-from regsetup.given import BadSetting, Given
+from regsetup.given import BadSetting, Given, UnknownVariable
 from regsetup.load import (
     Contradiction,
     Loaded,
@@ -252,6 +252,28 @@ def test_a_bad_value_names_where_it_was_written(
         place.load(flags, environ)
     assert caught.value.message.startswith(origin)
     assert (caught.value.cause or "").startswith("expected ")
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("REGSETUP_PROT", "REGSETUP_PORT"),
+        ("REGSETUP_HOSTS", "REGSETUP_HOST"),
+        ("REGSETUP_NOAUTH", "REGSETUP_NO_AUTH"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_right_name(place: Place, written: str, meant: str) -> None:
+    with pytest.raises(UnknownVariable, match=written) as caught:
+        place.load(environ={written: "5001"})
+    assert f"did you mean {meant}?" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(
+    "name", ["REGSETUP_HOME", "REGSETUP_DEBUG", "REGSETUP_SERVICE_HOST", "PROT", "REGSETUP_"]
+)
+def test_variables_that_mean_something_else_are_left_alone(place: Place, name: str) -> None:
+    assert place.load(environ={name: "5001"}).deployment.port == 5000
 
 
 def test_a_bad_user_name_is_refused(place: Place) -> None:
