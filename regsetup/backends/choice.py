@@ -41,8 +41,9 @@ class OtherBackend(RegsetupError):
     def __init__(self, name: str, has: str, wanted: str) -> None:
         super().__init__(
             f"{name} runs on the back end {has}, not {wanted}",
-            fix=f"regsetup teardown --name {name} (images and users stay), "
-            f"then regsetup up --name {name} --backend {wanted}",
+            cause="up leaves a registry on the back end that it has",
+            fix=f"regsetup migrate --name {name} --to {wanted}; if it does not run any more: "
+            f"regsetup teardown --name {name} (images and users stay), then the same again",
         )
 
 

@@ -82,7 +82,7 @@ def _table(seen: Status) -> Any:
         "address": seen.url,
         "certificate": None if seen.certificate_days is None else f"good for {seen.certificate_days} days",
         "runs as": seen.id and f"{seen.kind} {seen.id}" + (f" from {seen.image}" if seen.image else ""),
-        "since": seen.started_at and f"{seen.started_at}, up for {_span(seen.uptime or 0)}",
+        "since": seen.started_at and f"{seen.started_at[:19]}Z, up for {_span(seen.uptime or 0)}",
         "users": ", ".join(seen.users) if seen.auth else "everybody may push and pull",
         "images": f"{seen.storage}{size}{free}",
         "disk": None if seen.days_until_full is None else f"full in {seen.days_until_full} days at this rate",

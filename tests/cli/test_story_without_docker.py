@@ -96,12 +96,13 @@ def test_a_changed_flag_replaces_the_service_and_a_broken_one_is_taken_back(regs
     assert port_open(other), "what ran still runs"
 
 
-def test_a_registry_stays_on_its_back_end_until_it_is_torn_down(regsetup: Regsetup) -> None:
+def test_a_registry_stays_on_its_back_end_until_it_is_moved_or_torn_down(regsetup: Regsetup) -> None:
     regsetup("up", "--backend", "embedded", "--port", str(free_port()), "--no-check").ok()
     done = regsetup("up", "--backend", "docker", "--json")
     assert done.code == 1
     (error,) = json.loads(done.out)["errors"]
     assert error["code"] == "other-backend"
+    assert error["fix"].startswith("regsetup migrate --name registry --to docker; ")
     assert "teardown" in error["fix"]
 
 
