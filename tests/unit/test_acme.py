@@ -294,6 +294,7 @@ def wait(container: Container, port: int, ca: Path | None, hosts: tuple[str, ...
     until_certified(cast("Runtime", container), wanted, Endpoint(f"https://127.0.0.1:{port}", ca=ca), 0.5)
 
 
+@pytest.mark.slow
 def test_a_certificate_for_the_name_is_waited_for(shown: tuple[Path, ssl.SSLContext]) -> None:
     ca, context = shown
     with Liar(lambda _: reply(401), tls=context) as server:

@@ -285,6 +285,7 @@ def test_a_registry_that_does_not_run_is_found_down(tmp_path: Path) -> None:
     assert codes(examine(goal, Paths(tmp_path, "registry"), "embedded", None, ())) == {"registry-down"}
 
 
+@pytest.mark.slow
 def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         goal = wanted(tmp_path, port=other.getsockname()[1], hosts=())

@@ -61,6 +61,7 @@ def test_a_file_that_is_no_program_is_explained(tmp_path: Path) -> None:
     assert caught.value.cause == "Exec format error"
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
     started = time.monotonic()
@@ -113,6 +114,7 @@ def test_lines_come_as_they_are_written() -> None:
         next(lines(["no-such-program-here"]))
 
 
+@pytest.mark.slow
 def test_closing_the_lines_ends_the_program_and_its_children() -> None:
     coming = lines(["sh", "-c", "sleep 60 & echo $!; echo $$; wait"])
     pids = [int(next(coming)), int(next(coming))]

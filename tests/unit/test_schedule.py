@@ -110,6 +110,7 @@ def test_the_ledger_forgets_one_entry_and_keeps_the_others() -> None:
     assert state.without_entry(Entry(Kind.TIMER, "gc")).of(Kind.TIMER) == ("verify",)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
 def test_schedule_says_what_it_can_not_do(regsetup: Regsetup) -> None:
     said = {

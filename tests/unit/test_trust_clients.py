@@ -240,6 +240,7 @@ class FollowingEngine(NoEngine):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgets", [False, True])
 def test_a_reload_that_drops_what_the_engine_trusted_is_noticed(tmp_path: Path, forgets: bool) -> None:
     config = tmp_path / "daemon.json"
