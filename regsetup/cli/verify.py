@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regsetup.cli import options, render
+from regsetup.cli import completion, remote, render
 from regsetup.cli.gc import count
-from regsetup.cli.status import NoRegistry
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsetup.backends.choice import Choice
-    from regsetup.deployment import Deployment, Paths
     from regsetup.reference import Reference
+    from regsetup.remote import Local
 
     Told = Callable[[int, int], None]
 
@@ -55,64 +54,76 @@ def register(app: typer.Typer) -> None:
     render.command(app, "verify")(verify)
 
 
+@remote.reaching
 def verify(
+    way: remote.Way,
     image: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME[:TAG]]", help="A repository, tag or digest (default: all)."),
+        typer.Argument(
+            metavar="[NAME[:TAG]]",
+            help="A repository, tag or digest, with HOST:PORT/ in front for another registry (default: all).",
+            autocompletion=completion.reference,
+        ),
     ] = None,
     api: Annotated[
         bool, typer.Option("--api", help="Fetch everything as clients do, instead of reading the disk.")
     ] = False,
-    name: options.Name = "registry",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Read what is stored again, and compare it with its digests.
 
     On disk where this user can read it, over the API otherwise. Exits with 3 if something is
     damaged or missing.
     """
-    from regsetup.backends.choice import reopen
     from regsetup.reference import Reference
-    from regsetup.state import read
-    from regsetup.status import remembered
 
-    only = Reference.parse(image) if image else None
-    paths = options.find_paths(name)
-    state = read(paths.state)
-    if state is None:
-        raise NoRegistry(name)
-    wanted, choice = remembered(paths), reopen(paths, state)
-    root = None if api else _data(wanted, choice)
+    asked = Reference.parse(image) if image else None
+    place = way.place(asked)
+    only = replace(asked, repository=place.repository(asked.repository)) if asked else None
+    local = place.local
+    root = _data(local) if local and not api else None
     with _bar() as told:
-        blobs, size, wrong = (
-            _on_disk(root, only, told, sparse=wanted.mirror_of is not None)
-            if root
-            else _over_api(wanted, paths, only, told)
-        )
+        if local and root:
+            sparse = local.wanted.mirror_of is not None
+            blobs, size, wrong = _on_disk(root, only, told, sparse=sparse)
+        else:
+            blobs, size, wrong = _over_api(way, asked, only, told)
     from rich.filesize import decimal
 
     how = "on disk" if root else "over the API"
     return render.Outcome(
-        {"name": name, "how": "disk" if root else "api", "blobs": blobs, "size": size, "damaged": len(wrong)},
+        {
+            "name": local.paths.name if local else None,
+            "registry": place.address,
+            "how": "disk" if root else "api",
+            "blobs": blobs,
+            "size": size,
+            "damaged": len(wrong),
+        },
         (f"{count(blobs, 'blob')}, {decimal(size)}, verified {how}: {len(wrong) or 'nothing'} damaged",),
         code=3 if wrong else 0,
         errors=wrong,
     )
 
 
-def _data(wanted: Deployment, choice: Choice) -> Path | None:
+def _data(local: Local) -> Path | None:
     """Return the data directory if this process can read it."""
     from regsetup import storage
     from regsetup.deployment import Directory
 
-    if isinstance(wanted.storage, Directory):
-        place: Path | None = wanted.storage.path
+    if isinstance(local.wanted.storage, Directory):
+        place: Path | None = local.wanted.storage.path
     else:
-        from regsetup.backends import volumes
-
-        place = volumes.mountpoint(choice.docker(), wanted.storage.name)
+        place = _mountpoint(local, local.wanted.storage.name)
     return place if place and storage.look(place).size is not None else None
+
+
+def _mountpoint(local: Local, volume: str) -> Path | None:
+    from regsetup.backends import volumes
+    from regsetup.backends.choice import reopen
+    from regsetup.state import read
+
+    state = read(local.paths.state)
+    return volumes.mountpoint(reopen(local.paths, state).docker(), volume) if state else None
 
 
 def _on_disk(
@@ -128,14 +139,12 @@ def _on_disk(
 
 
 def _over_api(
-    wanted: Deployment, paths: Paths, only: Reference | None, told: Told
+    way: remote.Way, asked: Reference | None, only: Reference | None, told: Told
 ) -> tuple[int, int, tuple[Corrupt, ...]]:
-    from regsetup.client import RegistryClient
     from regsetup.contents.verify import verify as work
-    from regsetup.prove import entered
 
-    with entered(wanted, paths) as where, RegistryClient(where) as client:
-        found = work(client, told, only)
+    with way.to(asked) as reached:
+        found = work(reached.client, told, only)
     size = sum({digest: size for (_, digest), size in found.blobs.items()}.values())
     wrong = tuple(Corrupt(one.repository, one.what, one.reason) for one in found.troubles)
     return len({digest for _, digest in found.blobs}), size, wrong

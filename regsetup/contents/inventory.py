@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsetup.auth.libtrust import BadSignature
 from regsetup.client import AnswerCut, DigestMismatch, NotFound, UnexpectedAnswer
+from regsetup.contents import listing
 from regsetup.manifest import References, references
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def take(client: RegistryClient, only: Reference | None = None) -> Inventory:
     """Find everything that tags lead to, or what one repository's do, or one tag or digest.
 
     Raises:
+        NoCatalog: it does not list what it has, and all of it is asked for.
         RegistryError: the registry can't be asked.
     """
     found = Inventory()
-    for repository in [only.repository] if only else list(client.catalog()):
+    for repository in [only.repository] if only else list(listing.repositories(client)):
         named = [only.digest or only.tag] if only and (only.digest or only.tag) else None
         for reference in named or _tags(client, found, repository, asked_for=only is not None):
             _follow(client, found, repository, reference)
@@ -66,7 +68,7 @@ def _tags(client: RegistryClient, found: Inventory, repository: str, *, asked_fo
         return list(client.tags(repository))
     except NotFound as error:
         if asked_for:
-            found.troubles.append(trouble(repository, "tags", error))
+            found.troubles.append(trouble(repository, "no such repository, or nothing in it", error))
         return []
 
 

@@ -15,6 +15,7 @@ from regsetup.reference import Digest, Reference
 from regsetup.registry.content import OCI_IMAGE, OCI_INDEX
 from regsetup.registry.disk.layout import Layout
 from regsetup.registry.scrub import scrub
+from tests.bed.liar import Liar, reply, reply_json
 from tests.bed.run import free_port
 from tests.registry.harness import Client, DockerRegistry, Running, descriptor, image, index
 from tests.registry.test_gc import push
@@ -109,7 +110,7 @@ def test_what_is_asked_for_and_not_there_is_found(running: Running, client: Clie
     assert on_disk(running, "one:2.0") == ["one: 2.0 is not there"]
     assert on_disk(running, "none") == ["none: no such repository, or nothing in it"]
     assert over_api(running, "one:2.0") == ["one: 2.0"]
-    assert over_api(running, "none") == ["none: tags"]
+    assert over_api(running, "none") == ["none: no such repository, or nothing in it"]
 
 
 def test_a_scrub_makes_nothing_young(running: Running, client: Client) -> None:
@@ -163,6 +164,32 @@ def test_verify_on_the_command_line(regsetup: Regsetup) -> None:
     link.unlink()
     link.mkdir()
     assert regsetup.json("verify")["errors"][0]["code"] == "data-directory-unreadable"
+
+
+def test_any_registry_is_verified(regsetup: Regsetup, running: Running, client: Client) -> None:
+    """A registry in front of the name is the one that is read, whatever runs here."""
+    single, _ = fill(client)
+    address = f"127.0.0.1:{running.port}"
+    whole = regsetup.json("verify", "--registry", address)
+    assert (whole["ok"], whole["data"]["registry"], whole["data"]["how"]) == (True, address, "api")
+    assert whole["data"]["blobs"] > 0
+    config = Digest.parse(json.loads(client.get(f"/v2/one/manifests/{single}").body)["config"]["digest"])
+    Path(Layout(running.root).blob(config)).write_bytes(b"x")
+    for asked in ((f"{address}/one:1.0",), ("one:1.0", "--registry", address)):
+        damaged = regsetup("verify", *asked)
+        assert damaged.code == 3
+        assert str(config) in damaged.err
+    assert "no such repository" in regsetup("verify", f"{address}/none").err
+    nobody = regsetup.json("verify", f"127.0.0.1:{free_port()}/one:1.0")
+    assert nobody["errors"][0]["code"] == "registry-unreachable"
+    here = regsetup.json("verify")
+    assert here["errors"][0]["code"] == "no-registry-named"
+
+
+def test_a_registry_that_does_not_list_is_verified_by_name(regsetup: Regsetup) -> None:
+    with Liar(lambda request: reply_json({}) if request.path == "/v2/" else reply(404)) as liar:
+        (error,) = regsetup.json("verify", "--registry", liar.address)["errors"]
+    assert error["code"] == "no-catalog"
 
 
 def test_registry_2_is_verified_over_the_api(tmp_path: Path) -> None:
