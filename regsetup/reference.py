@@ -97,6 +97,13 @@ class Reference:
         Raises:
             BadReference: names the part that is wrong.
         """
+        scheme, colons, bare = text.partition("://")
+        if colons:
+            raise BadReference(
+                f"bad registry '{scheme}:' in {text!r}",
+                cause="a reference has no scheme",
+                fix=f"write {bare}",
+            )
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         head, slash, tail = rest.partition("/")

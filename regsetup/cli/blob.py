@@ -74,6 +74,7 @@ def blob(
 
     It goes to standard output, or with -o to a file, which is there only once the digest is verified.
     """
+    from regsetup.contents import inspection
     from regsetup.host.files import write_atomic
     from regsetup.reference import Digest, Reference
 
@@ -85,7 +86,7 @@ def blob(
         raise OutputWanted
     with way.to(reference) as reached:
         name = reached.repository(reference)
-        pieces = reached.client.get_blob(name, wanted)
+        pieces = inspection.blob(reached.client, name, wanted)
         if output is None:
             _to_stdout(pieces, name, wanted)
             return render.Outcome()

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import typer
+    from rich.text import Text
 
     from regsetup.client import Descriptor
     from regsetup.contents.inspection import Image
     from regsetup.image.document import Part
 
+_GAP = 2  # blanks between label and text
 _CONFIG = (  # image-spec, "Image Configuration"; as people call it
     ("user", "User"),
     ("workdir", "WorkingDir"),
@@ -44,7 +46,7 @@ def inspect(way: remote.Way, ref: remote.Ref, platform: remote.Platform = None) 
         address = found.reached.place.address
     shown = ref.removeprefix(f"{address}/")
     data = {"ref": ref, "registry": address, "repository": found.repository, **_data(image)}
-    return render.Outcome(data, (_table(f"{address}/{shown}", image),))
+    return render.Outcome(data, tuple(_lines(f"{address}/{shown}", image)))
 
 
 def _data(image: Image) -> dict[str, Any]:
@@ -82,16 +84,16 @@ def _referrer(one: Descriptor) -> dict[str, Any]:
     }
 
 
-def _table(name: str, image: Image) -> Any:
-    from rich.table import Table
+def _lines(name: str, image: Image) -> Iterator[Text]:
+    """Yield label and text in two columns; a digest is never broken, so that it can be copied."""
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for label, text in (("image", name), *_rows(image, "")):
-        table.add_row(Text(render.clean(label)), Text(render.clean(text)))
-    return table
+    rows = [("image", name), *_rows(image, "")]
+    width = max(len(label) for label, _ in rows) + _GAP
+    for label, text in rows:
+        first, *more = render.clean(text).split("\n")
+        yield Text.assemble((f"{render.clean(label):<{width}}" if first else label, "bold"), first)
+        yield from (Text(f"{'':<{width}}{line}") for line in more)
 
 
 def _rows(image: Image, indent: str) -> Iterator[tuple[str, str]]:

@@ -193,9 +193,12 @@ def _print_lines(lines: tuple[RenderableType, ...]) -> None:
         if is_text:
             sys.stdout.write("".join(f"{line}\n" for line in some))
             continue
+        from rich.text import Text
+
         console = console or out()
         for line in some:
-            console.print(line, markup=False) if isinstance(line, str) else console.print(line)
+            # the terminal breaks what is too long, not rich: what is copied from it is whole then
+            console.print(line, markup=False, soft_wrap=isinstance(line, Text) or None)
 
 
 def clean(text: str) -> str:

@@ -13,21 +13,32 @@ from typing import TYPE_CHECKING, Any
 from regsetup.client import Manifest, NotFound
 from regsetup.client.errors import RegistryError
 from regsetup.contents.inventory import DAMAGE
-from regsetup.image.document import INDEXES, BadManifest, OldSchema, Part, json_object, parse
+from regsetup.image.document import (
+    DOCKER_CONFIG,
+    INDEXES,
+    OCI_CONFIG,
+    BadManifest,
+    OldSchema,
+    Part,
+    json_object,
+    parse,
+)
 from regsetup.image.platform import Platform
 from regsetup.image.tree import check_platform, grow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from regsetup.client import Descriptor, RegistryClient
     from regsetup.errors import RegsetupError
+    from regsetup.image.document import Document
     from regsetup.reference import Digest
 
 CREATED = "org.opencontainers.image.created"  # image-spec, "Pre-Defined Annotation Keys"
 MAX_CONFIG = 8 << 20  # bytes; engines refuse more (moby, containerd)
 _DEPTH = 8  # indexes in indexes; nobody builds more than two
 _NO_CONFIG = frozenset({"application/vnd.oci.empty.v1+json"})
+_NO_KIND = _NO_CONFIG | {OCI_CONFIG, DOCKER_CONFIG}  # say nothing of an artifact's type
 _SHOWN_TAGS = 10
 
 
@@ -55,6 +66,19 @@ class NoSuchImage(RegistryError):
             f"{address} has no {repository}{':' if isinstance(target, str) else '@'}{target}",
             cause=f"its tags are {', '.join(tags[-_SHOWN_TAGS:])}{more}" if tags else "it has no tags",
             fix=f"regsetup tags {repository}",
+        )
+
+
+class NoSuchBlob(RegistryError):
+    """The registry answers, and has no such blob in the repository."""
+
+    code = "no-such-blob"
+
+    def __init__(self, address: str, repository: str, digest: Digest, cause: str | None) -> None:
+        super().__init__(
+            f"{address} has no blob {digest} in {repository}",
+            cause=cause,
+            fix=f"regsetup inspect {repository}:TAG lists those of an image",
         )
 
 
@@ -149,6 +173,19 @@ def tags(client: RegistryClient, repository: str) -> tuple[str, ...]:
         raise NoSuchRepository(client.endpoint.address, repository, error.cause) from error
 
 
+def blob(client: RegistryClient, repository: str, digest: Digest) -> Iterator[bytes]:
+    """Yield a blob; its digest is verified after the last piece.
+
+    Raises:
+        NoSuchBlob: it is not there.
+        RegistryError: the registry can't be asked, or gives something else.
+    """
+    try:
+        yield from client.get_blob(repository, digest)
+    except NotFound as error:
+        raise NoSuchBlob(client.endpoint.address, repository, digest, error.cause) from error
+
+
 def for_platform(client: RegistryClient, repository: str, manifest: Manifest, wanted: Platform) -> Manifest:
     """Return the manifest for a platform: that in an index, or the one given if it is for it.
 
@@ -204,7 +241,7 @@ class _Look:
         known["platform"] = part.platform or Platform.read(config)
         return Image(
             media_type=document.media_type,
-            artifact_type=_artifact_type(fields),
+            artifact_type=_artifact_type(fields, document),
             annotations=_texts(fields.get("annotations")),
             blobs=document.blobs,
             config=config,
@@ -242,9 +279,13 @@ def _blob(client: RegistryClient, repository: str, part: Part) -> bytes:
     return b"".join(client.get_blob(repository, part.digest, limit=min(part.size, MAX_CONFIG)))
 
 
-def _artifact_type(fields: Mapping[str, Any]) -> str | None:
+def _artifact_type(fields: Mapping[str, Any], document: Document) -> str | None:
+    """Return what it says, or the type of its configuration (image-spec, "Guidelines for Artifact Usage")."""
     said = fields.get("artifactType")
-    return said if isinstance(said, str) else None
+    if isinstance(said, str):
+        return said
+    kinds = [one.media_type for one in document.blobs[:1] if document.media_type not in INDEXES]
+    return next((kind for kind in kinds if kind not in _NO_KIND), None)
 
 
 def _texts(found: object) -> Mapping[str, str]:

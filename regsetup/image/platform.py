@@ -31,6 +31,7 @@ _ARCHITECTURES = {
     "i686": ("386", ""),
 }
 _IMPLIED = {"amd64": "v1", "arm": "v7", "arm64": "v8"}  # the variant of an architecture that names none
+_SPELLED = frozenset({"arm"})  # and is written all the same: linux/arm/v7 (containerd, platforms.Normalize)
 _VERSION = re.compile(r"v([0-9])")
 
 
@@ -70,6 +71,8 @@ class Platform:
         variant = variant.lower() or known
         if variant.isascii() and variant.isdigit():
             variant = f"v{variant}"
+        if name in _SPELLED:
+            return cls(os.lower(), name, variant or _IMPLIED[name])
         return cls(os.lower(), name, "" if variant == _IMPLIED.get(name) else variant)
 
     @classmethod

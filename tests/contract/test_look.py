@@ -67,7 +67,9 @@ def test_what_is_not_there_is_said_with_what_is(filled: Filled, call: Calling) -
     assert call.codes("inspect", f"{filled.host}/app@{digest}") == (1, ["no-such-image"])
     assert call.codes("inspect", f"{filled.host}/none:1") == (1, ["no-such-repository"])
     assert call.codes("tags", f"{filled.host}/none") == (1, ["no-such-repository"])
-    assert "has nothing for" in call("blob", f"{filled.host}/app", str(digest)).err
+    gone = call("blob", f"{filled.host}/app", str(digest))
+    assert (gone.code, gone.raw) == (1, b"")
+    assert f"{filled.host} has no blob {digest} in app" in gone.err
 
 
 def test_existence_is_told_by_the_exit_code(filled: Filled, call: Calling) -> None:
@@ -124,6 +126,27 @@ def test_indexes_in_indexes_are_followed_with_what_refers_to_them(filled: Filled
     assert "linux/amd64, linux/arm64" in shown
     one = call.json("inspect", f"{filled.host}/app:all", "--platform", "linux/arm64")["data"]
     assert (one["digest"], one["images"]) == (str(Digest.of(arm)), [])
+
+
+def test_an_artifact_is_shown_by_its_kind(filled: Filled, call: Calling) -> None:
+    chart = b'{"name": "web"}'
+    kind = "application/vnd.cncf.helm.config.v1+json"
+    filled.client.put_blob("chart", chart)
+    made = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor(chart, kind), "layers": []}
+    filled.put("chart", made, "1")
+    assert f"type    {kind}" in call("inspect", f"{filled.host}/chart:1").ok().lines
+    assert call.json("inspect", f"{filled.host}/chart:1")["data"]["artifact_type"] == kind
+    filled.image("app", "1")
+    assert call.json("inspect", f"{filled.host}/app:1")["data"]["artifact_type"] is None
+
+
+def test_what_is_inspected_is_in_two_columns_without_trailing_blanks(filled: Filled, call: Calling) -> None:
+    image = filled.image("app", "1", annotations={"note": "two\nlines", "a\x1b": "b"})
+    lines = call("inspect", f"{filled.host}/app:1").ok().lines
+    assert lines == [line.rstrip() for line in lines]
+    assert f"digest      {Digest.of(image)}" in lines
+    assert lines[lines.index("annotation  note=two") + 1] == "            lines"
+    assert r"annotation  a\x1b=b" in lines
 
 
 def test_a_damaged_image_is_shown_with_what_is_wrong(filled: Filled, call: Calling, serve: Serve) -> None:

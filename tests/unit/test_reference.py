@@ -90,6 +90,8 @@ def test_parts_are_told_apart(
         ("app:1\n", "bad tag"),
         ("-r.io/app", "bad registry '-r.io'"),
         ("r.io:x/app", "bad registry 'r.io:x'"),
+        ("http://localhost:5000/app", "bad registry 'http:'"),
+        ("docker://r.io/app:1", "bad registry 'docker:'"),
         ("app@", "not a digest: ''"),
         ("app@md5:" + "0" * 32, "not a digest"),
     ],
