@@ -142,7 +142,10 @@ def find(wish: Wish, home: Path, registry: str | None = None) -> Place:
         raise NoRegistryNamed(wish.name)
     host = _HUB_API if is_hub(address) else address
     also = () if wish.ca else authorities(address)
-    scheme = "http" if wish.plain_http else scheme or _scheme(host, wish.ca, also)
+    if wish.plain_http:
+        scheme = "http"
+    elif scheme is None:
+        scheme = "https" if wish.ca else _scheme(host, also)  # who names an authority wants TLS
     return Place(address, Endpoint(f"{scheme}://{host}", ca=wish.ca, also=also))
 
 
@@ -230,7 +233,7 @@ def _remembered(paths: Paths) -> Local | None:
     return Local(load({"name": paths.name}, {}, None, paths.home, cwd=paths.root).deployment, paths)
 
 
-def _scheme(address: str, ca: Path | None, also: tuple[Path, ...]) -> str:
+def _scheme(address: str, also: tuple[Path, ...]) -> str:
     """Return how a registry is spoken with: over TLS, but where plain HTTP is allowed by what it speaks."""
     if not is_insecure(address):
         return "https"
@@ -238,7 +241,7 @@ def _scheme(address: str, ca: Path | None, also: tuple[Path, ...]) -> str:
         _ping(Endpoint(f"http://{address}"))
     except (AnswerCut, NotARegistry, PlainHttp, UnexpectedAnswer):
         try:
-            _ping(Endpoint(f"https://{address}", ca=ca, also=also))
+            _ping(Endpoint(f"https://{address}", also=also))
         except (BadAuthority, TlsUntrusted):  # it speaks TLS; the request itself says what is wrong
             return "https"
         except RegistryError:

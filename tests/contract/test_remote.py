@@ -39,6 +39,8 @@ def test_a_registry_on_loopback_is_spoken_with_as_it_speaks(
     trusted.write_text("no certificate")
     assert call.codes("catalog", "--registry", secure) == (1, ["bad-authority"])
     assert call.codes("catalog", "--registry", secure, "--plain-http")[0] == 1
+    refused = call.codes("catalog", "--registry", plain, "--ca", str(authority))
+    assert refused == (1, ["tls-expected"]), "who names an authority is not led to plain HTTP"
     assert call.codes("catalog", "--registry", f"https://{plain}") == (1, ["tls-expected"])
 
 
