@@ -41,14 +41,14 @@ class BadTarget(UsageError):
 
 
 class NotForDocker(RegsetupError):
-    """An artifact, such as a chart or a signature: no image that ``docker load`` could take."""
+    """Nothing that ``docker load`` could take: a chart, a signature, or an image with layers elsewhere."""
 
     code = "not-for-docker"
 
-    def __init__(self, ref: str, media_type: str) -> None:
+    def __init__(self, ref: str, reason: str) -> None:
         super().__init__(
-            f"{ref} is no image of an engine",
-            cause=f"its configuration is {media_type}",
+            f"{ref} is no image that an engine could load",
+            cause=reason,
             fix="--format oci-archive, or name a directory",
         )
 
@@ -115,6 +115,14 @@ def pull(
 def _format(target: str, wanted: Format | None) -> Format:
     """Return how to write, by ``--format`` or by what the target looks like."""
     path = Path(target)
+    if not target:
+        raise BadTarget("''", "it is no name", "name a directory, or FILE.tar")
+    if target == "-":
+        raise BadTarget(
+            target,
+            "layers are written side by side, not one after the other",
+            "FILE.tar, or ./- for a directory",
+        )
     if wanted in {Format.OCI_ARCHIVE, Format.DOCKER_ARCHIVE} and (path.is_dir() or target.endswith("/")):
         raise BadTarget(target, "it is a directory", f"{target.rstrip('/')}/image.tar, or --format oci")
     if wanted is Format.OCI and path.exists() and not path.is_dir():
@@ -123,9 +131,9 @@ def _format(target: str, wanted: Format | None) -> Format:
         return wanted
     if path.is_dir() or target.endswith("/"):
         return Format.OCI
-    if target.endswith(_COMPRESSED):
+    if target.lower().endswith(_COMPRESSED):
         raise BadTarget(target, "layers are compressed already", "name it FILE.tar")
-    if target.endswith(".tar"):
+    if target.lower().endswith(".tar"):
         return Format.DOCKER_ARCHIVE
     if path.exists():
         raise BadTarget(target, "it is a file", "a directory, or FILE.tar, or --format docker-archive")
@@ -154,7 +162,9 @@ def _opened(path: Path, form: Format, ref: str, label: Label | None, tree: Tree)
         return
     docker = form is Format.DOCKER_ARCHIVE
     if docker and (kind := _config_type(tree)) not in {DOCKER_CONFIG, OCI_CONFIG}:
-        raise NotForDocker(ref, kind)
+        raise NotForDocker(ref, f"its configuration is {kind}")
+    if docker and not set(tree.root.document.blobs) <= set(tree.blobs):
+        raise NotForDocker(ref, "it has layers that the registry does not have: they lie elsewhere")
     with ArchiveWriter.opened(path, label, tree, docker=docker) as file:
         yield file
 

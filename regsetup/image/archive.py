@@ -1,18 +1,19 @@
 """Tar archives as files by name: nothing is unpacked, a member is read where it lies.
 
-POSIX.1-2001 ustar and pax, GNU. Compressed ones (gzip, bzip2, xz) go into a nameless file first.
+POSIX.1-2001 ustar and pax, GNU. Compressed ones (gzip, bzip2, xz, zstd) go into a nameless file first.
 Refused: names and links that lead outside, two members of one name (tools read different ones),
 devices, sparse members.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Self, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite
@@ -25,6 +26,7 @@ CHUNK = 1 << 20  # bytes read at once
 _HEADER = 1 << 20  # bytes; no header of an image's archive is longer
 _MEMBERS = 100_000
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
+_ZSTD_PIECE = 2 << 10  # bytes read at once: zstd makes up to 32,768 of one, all at once
 
 
 class UnsafeArchive(RegsetupError):
@@ -201,9 +203,6 @@ def _plain(label: str, file: IO[bytes]) -> IO[bytes]:
         raise CannotRead(label, error) from error
     opened = _decompressor(head, file)
     if opened is None:
-        if head.startswith(_ZSTD):
-            file.close()
-            raise NoImage(label, f"it is compressed with zstd: zstd -d {label}")
         return file
     with file, opened:
         return _spooled(label, opened)
@@ -220,7 +219,42 @@ def _decompressor(head: bytes, file: IO[bytes]) -> IO[bytes] | None:
         return bz2.BZ2File(file)
     if head == b"\xfd7zXZ\x00":
         return lzma.LZMAFile(file)
+    if head.startswith(_ZSTD):
+        return cast("IO[bytes]", _Zstd(file))
     return None
+
+
+class _Zstd(io.RawIOBase):
+    """What a file in zstd holds; frames may follow each other (RFC 8878, 3.1)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._frame: Any = None
+        self._left = b""
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """Read some bytes, none at the end.
+
+        Raises:
+            EOFError: it ends in the middle of a frame.
+            OSError: it is damaged.
+        """
+        import zstandard
+
+        while piece := self._left or self._file.read(_ZSTD_PIECE):
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                made: bytes = self._frame.decompress(piece)
+            except zstandard.ZstdError as error:
+                raise OSError(str(error)) from error
+            self._left = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+            if made:
+                return made
+        if self._frame is not None:
+            raise EOFError("it ends in the middle of a zstd frame")
+        return b""
 
 
 def _spooled(label: str, stream: IO[bytes]) -> IO[bytes]:

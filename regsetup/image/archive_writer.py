@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from regsetup.host.files import CannotWrite, sync_directory
 from regsetup.image.docker_archive import MANIFEST
 from regsetup.image.document import OCI_INDEX
-from regsetup.image.layout import INDEX, MARK, VERSION, blob_name
+from regsetup.image.layout import INDEX, MARK, ORIGINAL, VERSION, blob_name
 from regsetup.image.layout_writer import index_entry
 from regsetup.image.writing import check_space
 
@@ -123,7 +123,8 @@ class Region:
 
 def _small(label: Label | None, tree: Tree, *, docker: bool) -> dict[str, bytes]:
     """Return all members but the blobs."""
-    entry = index_entry(tree.root.part) | ({"annotations": label.annotations} if label else {})
+    annotations = (label.annotations if label else {}) | {ORIGINAL: "true"}
+    entry = index_entry(tree.root.part) | {"annotations": annotations}
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
     members = {MARK: _json({"imageLayoutVersion": VERSION}), INDEX: _json(index)}
     if docker:

@@ -10,7 +10,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsetup.image.document import MAX_DOCUMENT, OCI_CONFIG, OCI_MANIFEST, Part, json_object
+from regsetup.image.document import (
+    MAX_DOCUMENT,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Part,
+    json_object,
+)
 from regsetup.image.files import DamagedImage, NoImage, read_small
 from regsetup.reference import BadReference, Digest
 
@@ -20,8 +29,8 @@ if TYPE_CHECKING:
     from regsetup.image.files import Files
 
 MANIFEST = "manifest.json"
-_GZIP = b"\x1f\x8b"
-_OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_COMPRESSED = {b"\x1f\x8b": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": OCI_LAYER_ZSTD}  # RFC 1952, RFC 8878
+_NAMELESS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +115,15 @@ def read(files: Files, entry: dict[str, object]) -> ArchiveImage:
     return ArchiveImage(names(entry), config, tuple(layers))
 
 
-def is_plain(files: Files, layer: ArchiveLayer) -> bool:
-    """Tell whether a layer is not compressed.
+def layer_type(files: Files, layer: ArchiveLayer) -> str:
+    """Return a layer's media type, by its first bytes: a plain tar, or one in gzip or zstd.
 
     Raises:
-        NoImage: it is, with what Docker's manifests know no name for.
+        NoImage: it is compressed with what manifests know no name for.
     """
     with files.open(layer.name) as content:
         head = content.read(6)
-    for magic, name in _OTHERS.items():
+    for magic, name in _NAMELESS.items():
         if head.startswith(magic):
             raise NoImage(files.label, f"{layer.name} is compressed with {name}")
-    return not head.startswith(_GZIP)
+    return next((kind for magic, kind in _COMPRESSED.items() if head.startswith(magic)), OCI_LAYER)

@@ -24,6 +24,7 @@ INDEX = "index.json"
 VERSION = "1.0.0"  # of the layout; image-spec, "oci-layout file"
 REF_NAME = "org.opencontainers.image.ref.name"
 FULL_NAME = "io.containerd.image.name"  # what containerd, BuildKit and docker 25 write beside it
+ORIGINAL = "io.regsetup.manifest.original"  # ours: the manifest came from a registry, and was not made here
 CHUNK = 1 << 20  # bytes read at once
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from regsetup.host.files import CannotWrite
-from regsetup.image.docker_archive import is_plain
+from regsetup.image.docker_archive import layer_type
 from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, Part
 from regsetup.image.files import DamagedImage
 from regsetup.image.layout import CHUNK, digest_of
@@ -53,7 +53,8 @@ def packed(
         DamagedImage: the layer is not the one of the configuration.
         CannotWrite: no space for the compressed layer.
     """
-    plain = is_plain(files, layer)
+    kind = layer_type(files, layer)
+    plain = kind == OCI_LAYER
     with files.open(layer.name) as content:
         if plain and compress:
             with tempfile.TemporaryFile() as file:
@@ -63,7 +64,7 @@ def packed(
         if plain and digest != layer.diff_id:
             raise DamagedImage(files.label, f"{layer.name} is not the layer {layer.diff_id}")
         told(layer.size)
-        yield Packed(Part(digest, layer.size, OCI_LAYER if plain else OCI_LAYER_GZIP), content)
+        yield Packed(Part(digest, layer.size, kind), content)
 
 
 def _compress(

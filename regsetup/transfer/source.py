@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
-from regsetup.image import docker_archive, layout
+from regsetup.image import docker_archive, layout, skopeo_directory
 from regsetup.image.archive import Archive
 from regsetup.image.docker_archive import ArchiveImage
-from regsetup.image.document import MAX_DOCUMENT
+from regsetup.image.document import MAX_DOCUMENT, OCI_LAYER
 from regsetup.image.files import Directory, NoImage, read_small
 from regsetup.image.tree import Tree, check_platform, grow
 from regsetup.reference import BadReference, Digest, Reference
@@ -86,7 +86,8 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
     """Find the image that is meant.
 
     What docker 25 and later save is a layout and a docker-archive at once. Its layers are plain tars: with
-    ``compress`` it is taken as a docker-archive, so that they are; as a layout it keeps its digest.
+    ``compress`` it is taken as a docker-archive, so that they are; as a layout it keeps its digest. What
+    ``regsetup pull`` writes is both, too, but its manifest came from a registry, and is kept.
 
     Args:
         wanted: its name; None where there is one only.
@@ -97,13 +98,15 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
         NoSuchImage, NoSuchPlatform: it is not there.
         DamagedImage, BadManifest, OldSchema: it can't be read.
     """
+    if skopeo_directory.is_directory(files):
+        return _in_directory(skopeo_directory.SkopeoDirectory(files), wanted, platform)
     docker = docker_archive.entries(files) if files.size(docker_archive.MANIFEST) is not None else []
     if layout.is_layout(files):
         found = layout.images(files)
         names = [one.names for one in found]
         part = found[layout.pick(files.label, names, wanted)].part
         tree = grow(part, lambda one: layout.read_document(files, one), files.label, platform)
-        entry = _twin(docker, tree) if compress else None
+        entry = _twin(docker, tree) if compress and layout.ORIGINAL not in part.annotations else None
         if entry is None or not _has_plain_layers(files, entry):
             _insist(files, tree, platform)
             return Source(files, tree, _all(names))
@@ -116,6 +119,16 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
     if platform:
         check_platform(image.config, platform, files.label)
     return Source(files, image, _all(names))
+
+
+def _in_directory(
+    files: skopeo_directory.SkopeoDirectory, wanted: str | None, platform: Platform | None
+) -> Source:
+    """Return the image of a directory that skopeo made; it has one, without a name."""
+    layout.pick(files.label, [()], wanted)
+    tree = grow(files.root, lambda one: layout.read_document(files, one), files.label, platform)
+    _insist(files, tree, platform)
+    return Source(files, tree, ())
 
 
 def _all(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -131,7 +144,7 @@ def _twin(entries: list[dict[str, object]], tree: Tree) -> dict[str, object] | N
 
 def _has_plain_layers(files: Files, entry: dict[str, object]) -> bool:
     image = docker_archive.read(files, entry)
-    return any(docker_archive.is_plain(files, layer) for layer in image.layers)
+    return any(docker_archive.layer_type(files, layer) == OCI_LAYER for layer in image.layers)
 
 
 def _insist(files: Files, tree: Tree, platform: Platform | None) -> None:

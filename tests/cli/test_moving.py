@@ -43,7 +43,9 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         ("new.tar", Format.OCI_ARCHIVE, Format.OCI_ARCHIVE),
         ("new.img", Format.DOCKER_ARCHIVE, Format.DOCKER_ARCHIVE),
         ("new.tar", Format.OCI, Format.OCI),
+        ("NEW.TAR", None, Format.DOCKER_ARCHIVE),
         ("new.tar.gz", None, "layers are compressed already"),
+        ("new.TGZ", None, "layers are compressed already"),
         ("file", None, "it is a file"),
         ("file.tar", Format.OCI, "it is a file"),
         ("directory", Format.OCI_ARCHIVE, "it is a directory"),
@@ -131,6 +133,8 @@ def test_what_can_not_be_meant_is_refused(
         (("copy", f"{here}/team/one:2", f"{there}/a"), "no-such-image", 1),
         (("pull", f"{here}/team/One:1", "x"), "bad-reference", 2),
         (("pull", f"{here}/team/one:1", "x.tgz"), "bad-target", 2),
+        (("pull", f"{here}/team/one:1", ""), "bad-target", 2),
+        (("pull", f"{here}/team/one:1", "-"), "bad-target", 2),
         (("push", "nothing-here", f"{here}/team/one:1"), "cannot-read", 1),
         (("push", "/dev/null", f"{here}/team/one:1"), "no-image", 1),
         (("push", str(shelf.path), f"{here}/team/one:1@{wrong}"), "other-digest", 1),
@@ -173,6 +177,19 @@ def test_an_artifact_is_nothing_for_docker_load(
     assert error["code"] == "not-for-docker"
     assert not (tmp_path / "chart.tar").exists()
     regsetup("pull", ref, str(tmp_path / "chart.tar"), "--format", "oci-archive").ok()
+
+
+def test_an_image_with_layers_elsewhere_is_nothing_for_docker_load(
+    regsetup: Regsetup, addresses: tuple[str, str], tmp_path: Path
+) -> None:
+    shelf = Shelf.foreign(tmp_path / "made")
+    ref = f"{addresses[0]}/foreign:1"
+    regsetup("push", str(shelf.path), ref).ok()
+    refused = regsetup.json("pull", ref, str(tmp_path / "foreign.tar"))["errors"][0]
+    assert (refused["code"], "lie elsewhere" in refused["cause"]) == ("not-for-docker", True)
+    assert not (tmp_path / "foreign.tar").exists()
+    oci = regsetup.json("pull", ref, str(tmp_path / "foreign.tar"), "--format", "oci-archive")
+    assert oci["data"]["digest"] == str(shelf.root)
 
 
 def test_a_terminal_shows_bars(regsetup: Regsetup, addresses: tuple[str, str], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Over both registries; images have random layers, so that nothing is there before
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import secrets
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 
 from regsetup.client import Endpoint, RegistryClient
+from regsetup.image import layout
 from regsetup.reference import Digest
 from regsetup.transfer.watch import Fate
 from tests.bed.clients import run
@@ -36,6 +39,15 @@ if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
     from tests.bed.clients import Podman, Skopeo
     from tests.contract.both import Serve
+
+
+KEEPS_ITS_DIGEST = {
+    "skopeo oci-archive": "oci-archive",
+    "skopeo oci": "oci",
+    "podman oci-archive": "oci-archive",
+    "buildah oci": "oci",
+    "skopeo dir": "dir",
+}
 
 
 @pytest.fixture
@@ -68,6 +80,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "podman docker-archive": place / "podman.tar",
         "podman oci-archive": place / "podman-oci.tar",
         "podman docker-archive, gzip": place / "podman.tar.gz",
+        "podman docker-archive, zstd": place / "podman.tar.zst",
+        "skopeo dir": place / "skopeo-dir",
         "buildah docker-archive": place / "buildah.tar",
         "buildah oci": place / "buildah-oci",
     }
@@ -75,14 +89,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run([*skopeo, f"docker-archive:{found['skopeo docker-archive']}:saved.example/app:1"]).ok()
     run([*skopeo, f"oci-archive:{found['skopeo oci-archive']}:1"]).ok()
     run([*skopeo, f"oci:{found['skopeo oci']}:1"]).ok()
+    run([*skopeo[:-1], f"oci:{found['skopeo oci']}:1", f"dir:{found['skopeo dir']}"]).ok()
     with storage() as flags:
         podman, buildah = (need("podman"), *flags), (need("buildah"), *flags)
         run([*podman, "load", "-q", "-i", str(source)]).ok()
         save = (*podman, "save", "-q", "--format")
         run([*save, "docker-archive", "-o", str(found["podman docker-archive"]), "saved.example/app:1"]).ok()
         run([*save, "oci-archive", "-o", str(found["podman oci-archive"]), "saved.example/app:1"]).ok()
-        with found["podman docker-archive"].open("rb") as plain:
-            found["podman docker-archive, gzip"].write_bytes(gzip.compress(plain.read()))
+        plain = found["podman docker-archive"].read_bytes()
+        found["podman docker-archive, gzip"].write_bytes(gzip.compress(plain))
+        found["podman docker-archive, zstd"].write_bytes(zstandard.compress(plain))
         push = (*buildah, "push", "-q", "saved.example/app:1")
         run([*push, f"docker-archive:{found['buildah docker-archive']}:saved.example/app:1"]).ok()
         run([*push, f"oci:{found['buildah oci']}:1"]).ok()
@@ -115,8 +131,7 @@ def test_what_every_tool_saves_is_pushed(address: str, made: dict[str, Path], sk
         found = diff_ids(address, repository, "1")
         wanted = wanted or found
         assert found == wanted, name
-        if " oci" in name:  # a layout keeps its digest
-            kind = "oci" if path.is_dir() else "oci-archive"
+        if (kind := KEEPS_ITS_DIGEST.get(name)) is not None:
             assert json.loads(skopeo("inspect", f"{kind}:{path}").ok().out)["Digest"] == str(digest), name
     skopeo("copy", "--src-tls-verify=false", f"docker://{address}/saved/app0:1", f"dir:{skopeo.home}/d").ok()
 
@@ -259,9 +274,77 @@ def test_what_docker_25_saves_is_compressed_and_may_keep_its_digest(
     entries = [shelf.blob(one, "application/vnd.oci.image.layer.v1.tar") for one in plain]
     shelf.finish(shelf.image(entries, "linux/amd64"))
     regsetup("push", str(shelf.path), f"{address}/source:1").ok()
-    regsetup("pull", f"{address}/source:1", str(tmp_path / "saved.tar")).ok()
+    regsetup("pull", f"{address}/source:1", str(tmp_path / "pulled.tar")).ok()
+    back = regsetup.json("push", str(tmp_path / "pulled.tar"), f"{address}/back:1")["data"]
+    assert back["digest"] == str(shelf.root), "what was pulled goes back as it was"
+    as_docker_saves_it(tmp_path / "pulled.tar", tmp_path / "saved.tar")
     packed = regsetup.json("push", str(tmp_path / "saved.tar"), f"{address}/like/docker:1")["data"]
     assert packed["digest"] != str(shelf.root)
     assert diff_ids(address, "like/docker", "1") == [str(Digest.of(one)) for one in plain]
     kept = regsetup.json("push", str(tmp_path / "saved.tar"), f"{address}/kept:1", "--no-compress")["data"]
     assert kept["digest"] == str(shelf.root)
+
+
+def as_docker_saves_it(pulled: Path, saved: Path) -> None:
+    """Take away what says that the manifest came from a registry: docker makes its own."""
+    with tarfile.open(pulled) as source, tarfile.open(saved, "w") as target:
+        for one in source:
+            file = source.extractfile(one)
+            assert file
+            content = file.read()
+            if one.name == layout.INDEX:
+                index = json.loads(content)
+                del index["manifests"][0]["annotations"][layout.ORIGINAL]
+                content = json.dumps(index).encode()
+            one.size = len(content)
+            target.addfile(one, io.BytesIO(content))
+
+
+def test_layers_in_zstd_go_out_and_back(
+    regsetup: Regsetup, address: str, made: dict[str, Path], tmp_path: Path, skopeo: Skopeo
+) -> None:
+    """In the archive that docker load reads, too, with or without the layout beside it."""
+    source = f"docker-archive:{made['hand-made docker-archive']}"
+    skopeo("copy", "--dest-compress-format", "zstd", source, f"oci:{tmp_path}/zstd:1").ok()
+    digest = regsetup.json("push", str(tmp_path / "zstd"), f"{address}/zstd:1")["data"]["digest"]
+    regsetup("pull", f"{address}/zstd:1", str(tmp_path / "app.tar")).ok()
+    back = regsetup.json("push", str(tmp_path / "app.tar"), f"{address}/back:1")
+    assert back["data"]["digest"] == digest
+    with tarfile.open(tmp_path / "app.tar") as whole, tarfile.open(tmp_path / "bare.tar", "w") as bare:
+        for one in whole:
+            if one.name not in {layout.INDEX, layout.MARK}:
+                bare.addfile(one, whole.extractfile(one))
+    regsetup("push", str(tmp_path / "bare.tar"), f"{address}/bare:1").ok()
+    with RegistryClient(Endpoint(f"http://{address}")) as client:
+        kinds = [one["mediaType"] for one in json.loads(client.get_manifest("bare", "1").content)["layers"]]
+    assert kinds == ["application/vnd.oci.image.layer.v1.tar+zstd"] * 2
+
+
+def test_a_directory_by_podman_is_pushed_byte_for_byte(
+    regsetup: Regsetup, address: str, made: dict[str, Path], tmp_path: Path, skopeo: Skopeo
+) -> None:
+    """podman 4.3 says of its plain layers there that they are in gzip: they are kept as they are."""
+    with storage() as flags:
+        podman = (need("podman"), *flags)
+        run([*podman, "load", "-q", "-i", str(made["hand-made docker-archive"])]).ok()
+        target = ("-o", str(tmp_path / "dir"), "saved.example/app:1")
+        run([*podman, "save", "-q", "--format", "docker-dir", *target]).ok()
+        run([*podman, "rmi", "-af"]).ok()
+    done = regsetup.json("push", str(tmp_path / "dir"), f"{address}/dir:1")
+    assert done["data"]["digest"] == str(Digest.of((tmp_path / "dir/manifest.json").read_bytes()))
+    skopeo("copy", "--src-tls-verify=false", f"docker://{address}/dir:1", f"dir:{tmp_path}/back").ok()
+
+
+def test_all_platforms_of_a_directory_by_skopeo_are_pushed(
+    regsetup: Regsetup, address: str, tmp_path: Path, skopeo: Skopeo
+) -> None:
+    shelf = Shelf.multi(tmp_path / "made")
+    skopeo("copy", "--all", f"oci:{shelf.path}:1", f"dir:{tmp_path}/dir").ok()
+    whole = regsetup.json("push", str(tmp_path / "dir"), f"{address}/all:1")
+    assert whole["data"]["digest"] == str(shelf.root)
+    one = regsetup.json("push", str(tmp_path / "dir"), f"{address}/arm:1", "--platform", "linux/arm64")
+    with RegistryClient(Endpoint(f"http://{address}")) as client:
+        children = json.loads(client.get_manifest("all", "1").content)["manifests"]
+    assert one["data"]["digest"] == children[1]["digest"]
+    named = regsetup.json("push", str(tmp_path / "dir"), f"{address}/all:1", "--image", "app")
+    assert named["errors"][0]["code"] == "no-such-image"

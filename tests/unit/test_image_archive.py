@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,7 +98,14 @@ def test_links_within_are_followed_once(tmp_path: Path) -> None:
         assert "10 bytes, more than 9" in str(caught.value.cause)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def in_two_frames(content: bytes) -> bytes:
+    half = len(content) // 2
+    return zstandard.compress(content[:half]) + zstandard.compress(content[half:])
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstandard.compress, in_two_frames]
+)
 def test_compressed_archives_are_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     with opened(tmp_path / "a.tar.x", pack(tar(member("good")))) as archive:
         assert read_small(archive, "good", 100) == b"x" * 10
@@ -107,7 +115,7 @@ def test_compressed_archives_are_read(tmp_path: Path, pack: Callable[[bytes], by
             assert file.readable()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
 def test_a_compressed_archive_that_is_cut_is_damaged(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     whole = pack(os.urandom(100_000))
     with pytest.raises(DamagedImage, match="is damaged"):
@@ -115,9 +123,12 @@ def test_a_compressed_archive_that_is_cut_is_damaged(tmp_path: Path, pack: Calla
 
 
 def test_what_is_no_archive_is_told_from_what_cannot_be_read(tmp_path: Path) -> None:
-    for content in (b"", b"hello", b"\x28\xb5\x2f\xfd" + b"x" * 600, os.urandom(2000)):
+    for content in (b"", b"hello", os.urandom(2000)):
         with pytest.raises(NoImage):
             opened(tmp_path / "a", content)
+    for magic in (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"BZh"):
+        with pytest.raises(DamagedImage):
+            opened(tmp_path / "a", magic + b"x" * 600)
     with pytest.raises(CannotRead, match="can't be read"):
         Archive.at(tmp_path / "nothing")
     with pytest.raises(CannotRead):

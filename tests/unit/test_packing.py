@@ -7,11 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regsetup.image.docker_archive import ArchiveImage, ArchiveLayer
-from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, parse
+from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, parse
 from regsetup.image.files import DamagedImage, Directory, NoImage
 from regsetup.image.packing import packed
 from regsetup.reference import Digest
@@ -58,7 +59,9 @@ def test_nothing_is_packed_as_an_empty_stream(tmp_path: Path) -> None:
 def test_what_is_packed_already_stays(tmp_path: Path) -> None:
     body = gzip.compress(b"a tar")
     assert pack(tmp_path, body, compress=True, diff_id=Digest.of(b"a tar")) == (OCI_LAYER_GZIP, body)
-    for magic in (b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"):
+    body = zstandard.compress(b"a tar")
+    assert pack(tmp_path, body, compress=True, diff_id=Digest.of(b"a tar")) == (OCI_LAYER_ZSTD, body)
+    for magic in (b"BZh", b"\xfd7zXZ"):
         with pytest.raises(NoImage, match="no image"):
             pack(tmp_path, magic + b"x", compress=True)
 
