@@ -36,7 +36,7 @@ ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
     Kind.REFERRERS: {"GET": referrers.get, "HEAD": referrers.get},
     Kind.MANIFEST: {
         "GET": manifests.get,
-        "HEAD": manifests.get,
+        "HEAD": manifests.head,
         "PUT": manifests.put,
         "DELETE": manifests.delete,
     },

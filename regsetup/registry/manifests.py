@@ -15,6 +15,7 @@ from regsetup.registry.errors import (
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
+    ManifestUnknown,
     SizeInvalid,
     TagInvalid,
 )
@@ -34,11 +35,20 @@ MAX_WARNINGS = 8  # headers an answer; a manifest can be unusual in thousands of
 
 
 def get(context: Context, request: Request, route: Route) -> Response:
-    """Answer GET and HEAD: 200, 304, 404. Waits for nothing: the link is small, the manifest in memory."""
-    repository, reference = route.repository, route.reference
-    digest = (
-        parse_digest(reference) if ":" in reference else context.store.tags.get(repository, _tag(reference))
-    )
+    """Answer GET: 200, 304, 404. Waits for nothing: the link is small, the manifest in memory."""
+    return answer(context, request, route.repository, _resolve(context, route))
+
+
+def head(context: Context, request: Request, route: Route) -> Response:
+    """Answer HEAD: 200 only if size and digest hold on disk, too: a client that hears it pushes nothing."""
+    digest = _resolve(context, route)
+    if not context.store.manifests.has(route.repository, digest):
+        raise ManifestUnknown("manifest unknown", detail={"name": route.repository, "digest": str(digest)})
+    return answer(context, request, route.repository, digest)
+
+
+def answer(context: Context, request: Request, repository: str, digest: Digest) -> Response:
+    """Return a manifest of a repository, or 304 where the client has it."""
     manifest = context.store.manifests.get(repository, digest)
     text = str(digest)
     headers = {"Docker-Content-Digest": text, "Etag": f'"{text}"'}
@@ -93,6 +103,13 @@ async def delete(context: Context, _request: Request, route: Route) -> Response:
     return reply(202)
 
 
+def _resolve(context: Context, route: Route) -> Digest:
+    """Return the digest that a reference means."""
+    if ":" in route.reference:
+        return parse_digest(route.reference)
+    return context.store.tags.get(route.repository, _tag(route.reference))
+
+
 def _store(
     context: Context, repository: str, digest: Digest, body: bytes, content_type: str, tags: tuple[str, ...]
 ) -> tuple[content.Content, list[str]]:
@@ -114,8 +131,9 @@ def _check_references(context: Context, repository: str, manifest: content.Conte
     """
     warnings = []
     missing = []
+    sizes = _blob_sizes(context, repository, manifest)
     for descriptor in manifest.blobs:
-        size = _blob_size(context, repository, descriptor.digest)
+        size = sizes[descriptor.digest]
         if size is None and descriptor.elsewhere:
             warnings.append(f"layer {descriptor.digest} is not stored here: it is non-distributable")
         elif size is None:
@@ -134,6 +152,15 @@ def _check_references(context: Context, repository: str, manifest: content.Conte
             "blob unknown to registry", detail=[{"digest": str(digest)} for digest in missing[:100]]
         )
     return warnings + [f"{digest} is not in the repository" for digest in missing]
+
+
+def _blob_sizes(context: Context, repository: str, manifest: content.Content) -> dict[Digest, int | None]:
+    """Return the size of each blob of a manifest, None where the repository does not have it whole."""
+    sizes = {one.digest: _blob_size(context, repository, one.digest) for one in manifest.blobs}
+    for digest, size in sizes.items():
+        if size is not None:  # to hash the others may have taken longer than a collector's grace
+            sizes[digest] = _blob_size(context, repository, digest)
+    return sizes
 
 
 def _blob_size(context: Context, repository: str, digest: Digest) -> int | None:

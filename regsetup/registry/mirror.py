@@ -224,7 +224,7 @@ async def get_manifest(context: Context, request: Request, route: Route) -> Resp
         digest = await mirror.resolve(repository, reference)
     else:
         raise TagInvalid("not a tag", detail={"tag": reference})
-    return manifests.get(context, request, Route(Kind.MANIFEST, repository, str(digest)))
+    return manifests.answer(context, request, repository, digest)
 
 
 async def get_blob(context: Context, request: Request, route: Route) -> Response:
