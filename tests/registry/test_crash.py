@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE, media_type_of
+from regsetup.registry.disk.layout import Layout
 from regsetup.registry.disk.store import open_store
 from regsetup.registry.errors import ManifestUnknown
 from regsetup.registry.store import Store, StoredManifest
@@ -19,7 +21,6 @@ from tests.registry.harness import Client, Running, collect_garbage, descriptor,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 HOOKED = ("write", "writev", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir")
 KILLED = 42
@@ -128,6 +129,8 @@ def holds(root: Path, said: list[str]) -> None:
             tags[rest] = {""} if what == "deleted" else {"", str(Digest.of(BOTH))}
         elif what == "manifest":
             assert store.manifests.get("app", Digest.parse(rest)).content
+    for listed in Path(Layout(root).tags("app")).glob("*"):
+        assert store.tags.get("app", listed.name), "a tag is listed that leads nowhere"
     for tag, wanted in tags.items():
         try:
             digest = store.tags.get("app", tag)
@@ -220,6 +223,48 @@ def test_a_damaged_blob_does_not_exist(tmp_path: Path) -> None:
         assert client.push_blob("app", b"layer") == layer
         assert client.get(f"/v2/app/blobs/{layer}").body == b"layer"
         assert client.get(f"/v2/app/manifests/{digest}").status == 200
+
+
+def test_a_manifest_that_is_damaged_while_it_is_in_memory_does_not_exist(tmp_path: Path) -> None:
+    """containerd and BuildKit ask with HEAD, and push nothing that they hear is there."""
+    root = tmp_path / "data"
+    with Running.start(root) as running, running.client() as client:
+        push(client)
+        path = f"/v2/app/manifests/{Digest.of(ONE)}"
+        assert client.head(path).status == client.head("/v2/app/manifests/latest").status == 200
+        os.truncate(Layout(root).blob(Digest.of(ONE)), 10)
+        assert client.head(path).status == client.head("/v2/app/manifests/latest").status == 404
+        push(client)
+        assert client.head(path).status == 200
+    with Running.start(root) as running, running.client() as client:
+        pulls(client)
+
+
+def test_a_link_to_other_content_is_healed_by_the_next_push(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    places = Layout(root)
+    with Running.start(root) as running, running.client() as client:
+        push(client)
+        for link, digest in (
+            (places.layer_link("app", Digest.of(FIRST)), Digest.of(CONFIG)),
+            (places.revision_link("app", Digest.of(ONE)), Digest.of(CONFIG)),
+        ):
+            Path(link).write_text(str(digest))
+        assert client.get(f"/v2/app/blobs/{Digest.of(FIRST)}").status == 404
+        assert client.get(f"/v2/app/manifests/{Digest.of(ONE)}").status == 404
+        push(client)
+        pulls(client)
+
+
+def test_a_tag_with_a_damaged_link_can_be_deleted(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with Running.start(root) as running, running.client() as client:
+        push(client)
+        os.truncate(Layout(root).tag_link("app", "latest"), 0)
+        assert client.get("/v2/app/manifests/latest").status == 404
+        assert client.ask("DELETE", "/v2/app/manifests/latest").status == 202
+        assert client.get("/v2/app/tags/list").json()["tags"] == []
+        assert client.ask("DELETE", "/v2/app/manifests/latest").status == 404
 
 
 @pytest.mark.slow

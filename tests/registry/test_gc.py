@@ -282,7 +282,7 @@ def test_uploads_of_a_week_ago_and_leftovers_go(running: Running, client: Client
     digest = push(client, "app", "x.tmp")
     places = Layout(root)
     left = Path(f"{places.blob(digest)}.0123.tmp")
-    waiting = Path(places.removed("app")) / "old"
+    waiting = Path(places.aside("app")) / "old"
     waiting.mkdir(parents=True)
     left.write_bytes(b"12345")
     age(root)

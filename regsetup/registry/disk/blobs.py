@@ -44,9 +44,9 @@ class Blobs:
         """Return the digest under which the blob's bytes stand: distribution stores sha512 under sha256.
 
         Raises:
-            BlobUnknown: the repository has no link to it.
+            BlobUnknown: the repository has no link to it, or one that is damaged.
         """
-        found = layout.read_link(self._places.layer_link(repository, digest))
+        found = layout.read_own_link(self._places.layer_link(repository, digest), digest)
         if found is None:
             raise BlobUnknown("blob unknown to registry", detail={"digest": str(digest)})
         return found

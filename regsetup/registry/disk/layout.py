@@ -56,12 +56,11 @@ class Layout:
 
     def tag_link(self, name: str, tag: str) -> str:
         """Return the link that says what a tag points to."""
-        return f"{self.repositories}/{name}/_manifests/tags/{tag}/current/link"
+        return current_link(f"{self.tags(name)}/{tag}")
 
     def tag_index_link(self, name: str, tag: str, digest: Digest) -> str:
         """Return the link that remembers what a tag ever pointed to."""
-        tag_directory = f"{self.repositories}/{name}/_manifests/tags/{tag}"
-        return f"{tag_directory}/index/{digest.algorithm}/{digest.hex}/link"
+        return index_link(f"{self.tags(name)}/{tag}", digest)
 
     def referrers(self, name: str) -> str:
         """Return the directory of a repository's referrers, which is ours; distribution has none."""
@@ -76,9 +75,19 @@ class Layout:
         """Return the directory of a repository's upload sessions."""
         return f"{self.repositories}/{name}/_uploads"
 
-    def removed(self, name: str) -> str:
-        """Return where things wait for their removal, out of every walker's sight."""
-        return f"{self.repositories}/{name}/_removed"
+    def aside(self, name: str) -> str:
+        """Return where a tag stands while it is made or removed, out of every walker's sight."""
+        return f"{self.repositories}/{name}/_aside"
+
+
+def current_link(tag_directory: str) -> str:
+    """Return the link below a tag's directory that says what it points to."""
+    return f"{tag_directory}/current/link"
+
+
+def index_link(tag_directory: str, digest: Digest) -> str:
+    """Return the link below a tag's directory that remembers a manifest it pointed to."""
+    return f"{tag_directory}/index/{digest.algorithm}/{digest.hex}/link"
 
 
 def read_link(path: str) -> Digest | None:
@@ -90,6 +99,17 @@ def read_link(path: str) -> Digest | None:
         return _parse(content)
     except (BadReference, UnicodeDecodeError):
         return None
+
+
+def read_own_link(path: str, digest: Digest) -> Digest | None:
+    """Return what the link of ``digest`` points to; None where that is other content, too.
+
+    It is ``digest`` itself, or the sha256 under which distribution stores a sha512.
+    """
+    found = read_link(path)
+    if found is not None and found.algorithm == digest.algorithm and found != digest:
+        return None
+    return found
 
 
 @lru_cache(maxsize=4096)

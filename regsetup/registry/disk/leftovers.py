@@ -1,4 +1,4 @@
-"""What killed writers leave: ``*.tmp`` files beside links and data, and trees that wait in ``_removed``."""
+"""What killed writers leave: ``*.tmp`` files beside links and data, and tags in ``_aside``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def remove(base: str, before: float) -> int:
             if status.st_mtime < before:
                 os.unlink(path)
                 freed += status.st_size
-    for directory in list(_removed(f"{base}/repositories")):
+    for directory in list(_aside(f"{base}/repositories")):
         with contextlib.suppress(FileNotFoundError):
             if os.stat(directory).st_mtime < before:
                 durable.remove_tree(directory)
@@ -38,8 +38,8 @@ def _files(base: str) -> Iterator[str]:
                 yield f"{parent}/{name}"
 
 
-def _removed(repositories: str) -> Iterator[str]:
+def _aside(repositories: str) -> Iterator[str]:
     for parent, names, _ in os.walk(repositories):
-        if os.path.basename(parent) == "_removed":
+        if os.path.basename(parent) == "_aside":
             yield from (f"{parent}/{name}" for name in names)
             names.clear()

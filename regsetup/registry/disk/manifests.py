@@ -58,7 +58,7 @@ class Tags:
         """
         digest = layout.read_link(self._places.tag_link(repository, tag))
         if digest is None:
-            raise ManifestUnknown("manifest unknown", detail={"name": repository, "tag": tag})
+            raise _unknown(repository, tag)
         return digest
 
     def set(self, repository: str, tag: str, digest: Digest, *, replace: bool = True) -> None:
@@ -70,23 +70,25 @@ class Tags:
         with self._locks.of(repository):
             current = layout.read_link(self._places.tag_link(repository, tag))
             if current is not None and current != digest and not replace:
-                raise Denied(
-                    f"tag {tag} is immutable", detail={"tag": tag, "digest": str(current)}, status=409
-                )
-            layout.write_link(self._places.tag_index_link(repository, tag, digest), digest)
-            layout.write_link(self._places.tag_link(repository, tag), digest)
+                raise _immutable(tag, current)
+            directory = f"{self._places.tags(repository)}/{tag}"
+            if os.path.isdir(directory):
+                _point(directory, digest)
+            else:
+                self._make(repository, tag, digest)
 
     def delete(self, repository: str, tag: str, *, immutable: bool = False) -> None:
-        """Remove a tag; its manifest stays.
+        """Remove a tag, also one whose link is damaged; its manifest stays.
 
         Raises:
             ManifestUnknown: no such tag.
             Denied: it is there, and ``immutable`` (409).
         """
         with self._locks.of(repository):
-            digest = self.get(repository, tag)
+            if not os.path.isdir(f"{self._places.tags(repository)}/{tag}"):
+                raise _unknown(repository, tag)
             if immutable:
-                raise _immutable(tag, digest)
+                raise _immutable(tag, layout.read_link(self._places.tag_link(repository, tag)))
             self._remove(repository, tag)
 
     def names(self, repository: str) -> list[str]:
@@ -113,19 +115,40 @@ class Tags:
             ]
         return []
 
+    def _make(self, repository: str, tag: str, digest: Digest) -> None:
+        """Write a new tag out of sight and rename it into place: no tag is listed that leads nowhere."""
+        aside = f"{self._places.aside(repository)}/{uuid.uuid4().hex}"
+        tags = self._places.tags(repository)
+        try:
+            _point(aside, digest)
+            os.rename(aside, f"{tags}/{tag}")
+        except OSError:
+            durable.remove_tree(aside)
+            raise
+        durable.sync_directory(tags)
+
     def _remove(self, repository: str, tag: str) -> None:
         """Rename the tag out of sight, which is atomic, and then delete it file by file."""
-        removed = self._places.removed(repository)
-        durable.make_directory(removed)
-        aside = f"{removed}/{uuid.uuid4().hex}"
+        durable.make_directory(self._places.aside(repository))
+        aside = f"{self._places.aside(repository)}/{uuid.uuid4().hex}"
         tags = self._places.tags(repository)
         os.rename(f"{tags}/{tag}", aside)
         durable.sync_directory(tags)
         durable.remove_tree(aside)
 
 
-def _immutable(tag: str, digest: Digest) -> Denied:
-    return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest)}, status=409)
+def _point(directory: str, digest: Digest) -> None:
+    """Write into a tag's directory what it ever pointed to, then what it points to."""
+    layout.write_link(layout.index_link(directory, digest), digest)
+    layout.write_link(layout.current_link(directory), digest)
+
+
+def _unknown(repository: str, tag: str) -> ManifestUnknown:
+    return ManifestUnknown("manifest unknown", detail={"name": repository, "tag": tag})
+
+
+def _immutable(tag: str, digest: Digest | None) -> Denied:
+    return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest or "")}, status=409)
 
 
 def _remove_link(link: str) -> None:
@@ -162,7 +185,7 @@ class Manifests:
         Raises:
             ManifestUnknown: not in this repository, or damaged on disk.
         """
-        target = layout.read_link(self._places.revision_link(repository, digest))
+        target = layout.read_own_link(self._places.revision_link(repository, digest), digest)
         found = None if target is None else self._find(target)
         if found is None:
             raise ManifestUnknown("manifest unknown", detail={"name": repository, "digest": str(digest)})
@@ -171,7 +194,7 @@ class Manifests:
     def has(self, repository: str, digest: Digest) -> bool:
         """Tell whether a manifest is in a repository and whole on disk."""
         link = self._places.revision_link(repository, digest)
-        target = layout.read_link(link)
+        target = layout.read_own_link(link, digest)
         # Looked at again once the collector knows that somebody relies on it: it may have been quicker.
         return target is not None and self._blobs.verify(target) is not None and os.path.exists(link)
 
