@@ -92,10 +92,14 @@ def _note_needs(
 ) -> None:
     for need in survey.references[digest].needs:
         target = survey.target(need.digest)
-        if survey.store.blobs.entry(target) is not None:
+        stored = survey.store.blobs.entry(target) is not None
+        if stored:
             users.setdefault(target, survey.name)
-        elif not (need.elsewhere or sparse) and _still_there(survey, digest):
-            done.damaged.append(Damage(survey.name, f"{need.digest} is missing; {digest} needs it"))
+        if (stored and survey.links_to(need.digest)) or need.elsewhere or sparse:
+            continue
+        if _still_there(survey, digest):
+            what = "has no readable link" if stored else "is missing"
+            done.damaged.append(Damage(survey.name, f"{need.digest} {what}; {digest} needs it"))
 
 
 def _still_there(survey: Survey, digest: Digest) -> bool:

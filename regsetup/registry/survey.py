@@ -83,6 +83,16 @@ class Survey:
         for digest in self.store.blobs.layers(self.name):
             yield digest, self.target(digest)
 
+    def links_to(self, digest: Digest) -> bool:
+        """Tell whether a stored digest is a part of the repository, as a manifest or as a blob."""
+        if digest in self.manifests:
+            return True
+        try:
+            self.store.blobs.target(self.name, digest)
+        except BlobUnknown:
+            return False
+        return True
+
     def target(self, digest: Digest) -> Digest:
         """Return what a blob is stored under: registry:2 keeps sha512 under sha256."""
         try:

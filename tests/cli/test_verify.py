@@ -105,6 +105,29 @@ def test_damaged_links_are_found(running: Running, client: Client) -> None:
     assert over_api(running, "one") == ["one: 1.0"]
 
 
+@pytest.mark.parametrize("damage", ["empty", "gone", "other"])
+def test_a_damaged_link_to_a_layer_or_a_platform_is_found(
+    running: Running, client: Client, damage: str
+) -> None:
+    """The bytes are whole, and yet no client gets them."""
+    _, child = fill(client)
+    places = Layout(running.root)
+    needed = client.get(f"/v2/many/manifests/{child}").json()
+    layer, config = (Digest.parse(one["digest"]) for one in (needed["layers"][0], needed["config"]))
+    for link in (places.layer_link("many", layer), places.revision_link("many", child)):
+        assert on_disk(running) == []
+        whole = Path(link).read_bytes()
+        if damage == "gone":
+            Path(link).unlink()
+        else:
+            Path(link).write_text(str(config) if damage == "other" else "")
+        named = layer if link == places.layer_link("many", layer) else child
+        assert any(str(named) in line for line in on_disk(running))
+        assert any(str(named) in line for line in on_disk(running, "many:all"))
+        assert over_api(running, "many:all") == [f"many: {named}"]
+        Path(link).write_bytes(whole)
+
+
 def test_what_is_asked_for_and_not_there_is_found(running: Running, client: Client) -> None:
     fill(client)
     assert on_disk(running, "one:2.0") == ["one: 2.0 is not there"]
