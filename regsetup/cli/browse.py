@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from regsetup.cli import remote, render
+from regsetup.cli.blob import NoDigest
 from regsetup.errors import RegsetupError, UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +120,13 @@ def manifest(
 
 
 @remote.reaching
-def exists(way: remote.Way, ref: remote.Ref) -> render.Outcome:
+def exists(
+    way: remote.Way,
+    ref: remote.Ref,
+    blob: Annotated[
+        bool, typer.Option("--blob", help="NAME@DIGEST is a blob: a layer or a configuration.")
+    ] = False,
+) -> render.Outcome:
     """Tell whether an image is there, without fetching it; prints its digest.
 
     Exits with 3 if it is not there, with 1 if the registry can't be asked.
@@ -127,6 +134,8 @@ def exists(way: remote.Way, ref: remote.Ref) -> render.Outcome:
     from regsetup.reference import Reference
 
     reference = Reference.parse(ref)
+    if blob:
+        return _blob_exists(way, ref, reference)
     with way.to(reference) as reached:
         target = reference.digest or reference.target
         found = reached.client.head_manifest(reached.repository(reference), target)
@@ -136,3 +145,16 @@ def exists(way: remote.Way, ref: remote.Ref) -> render.Outcome:
         return render.Outcome({"ref": ref, "exists": False}, code=missing.exit_code, errors=(missing,))
     data = {"digest": str(found.digest), "media_type": found.media_type, "size": found.size}
     return render.Outcome({"ref": ref, "exists": True, **data}, (str(found.digest),))
+
+
+def _blob_exists(way: remote.Way, ref: str, reference: Reference) -> render.Outcome:
+    if reference.digest is None:
+        raise NoDigest(ref)
+    with way.to(reference) as reached:
+        size = reached.client.head_blob(reached.repository(reference), reference.digest)
+        address = reached.place.address
+    if size is None:
+        missing = NotThere(reference, address)
+        return render.Outcome({"ref": ref, "exists": False}, code=missing.exit_code, errors=(missing,))
+    data = {"ref": ref, "exists": True, "digest": str(reference.digest), "size": size}
+    return render.Outcome(data, (str(reference.digest),))

@@ -81,6 +81,17 @@ def test_existence_is_told_by_the_exit_code(filled: Filled, call: Calling) -> No
     assert call("exists", f"{filled.host}/app:2").raw == b""
 
 
+def test_existence_of_a_blob_is_told_without_fetching_it(filled: Filled, call: Calling) -> None:
+    filled.image("app", "1")
+    digest = Digest.of(LAYER)
+    assert call("exists", "--blob", f"{filled.host}/app@{digest}").ok().lines == [str(digest)]
+    data = call.json("exists", "--blob", f"{filled.host}/app@{digest}")["data"]
+    assert (data["exists"], data["size"]) == (True, len(LAYER))
+    for missing in (f"none@{digest}", f"app@{Digest.of(b'x')}"):
+        assert call.codes("exists", "--blob", f"{filled.host}/{missing}") == (3, ["not-there"])
+    assert call.codes("exists", "--blob", f"{filled.host}/app:1") == (2, ["no-digest"])
+
+
 def test_an_image_is_inspected_down_to_its_layers(filled: Filled, call: Calling) -> None:
     image = filled.image("app", "1", layers=(LAYER, b"second"))
     shown = call("inspect", f"{filled.host}/app:1").ok().out
