@@ -61,7 +61,7 @@ def catalog(
     from regsetup.contents import listing
 
     with way.to() as reached:
-        names = list(listing.repositories(reached.client))
+        names = list((listing.askable if with_tags else listing.repositories)(reached.client))
         data = {"registry": reached.place.address, "repositories": names}
         if not with_tags:
             return render.Outcome(data, tuple(map(render.clean, names)))

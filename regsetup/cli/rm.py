@@ -191,7 +191,7 @@ def _order(reached: remote.Reached, references: list[Reference], rules: Rules, *
     from regsetup.contents import listing
 
     wanted: dict[str, list[str | Digest]] = {}
-    for name in listing.repositories(reached.client) if every else ():
+    for name in listing.askable(reached.client) if every else ():
         wanted[name] = []
     for one in references:
         wanted.setdefault(reached.repository(one), []).extend(filter(None, [one.digest or one.tag]))

@@ -50,7 +50,7 @@ def take(client: RegistryClient, only: Reference | None = None) -> Inventory:
         RegistryError: the registry can't be asked.
     """
     found = Inventory()
-    for repository in [only.repository] if only else list(listing.repositories(client)):
+    for repository in [only.repository] if only else list(listing.askable(client)):
         named = [only.digest or only.tag] if only and (only.digest or only.tag) else None
         for reference in named or _tags(client, found, repository, asked_for=only is not None):
             _follow(client, found, repository, reference)

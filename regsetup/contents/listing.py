@@ -6,7 +6,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from regsetup.client import Denied, NotFound, RegistryError, Unauthorized, Unsupported
+from regsetup.client import Denied, NotFound, RegistryError, Unauthorized, UnexpectedAnswer, Unsupported
+from regsetup.reference import is_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +47,20 @@ def repositories(client: RegistryClient) -> Iterator[str]:
         if client.ping().status == 401:  # nobody, or a wrong password
             raise
         raise NoCatalog(client.endpoint.address, error.cause) from error
+
+
+def askable(client: RegistryClient) -> Iterator[str]:
+    """Yield every repository's name, for those who go on to ask what is in it.
+
+    Raises:
+        UnexpectedAnswer: it lists what can be no repository.
+        NoCatalog, RegistryError: as ``repositories``.
+    """
+    for name in repositories(client):
+        if not is_repository(name):
+            reason = f"it lists {name!r}, which no repository can be called"
+            raise UnexpectedAnswer(client.endpoint.address, "GET /v2/_catalog", reason)
+        yield name
 
 
 def tags(client: RegistryClient, names: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

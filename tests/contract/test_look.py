@@ -232,7 +232,8 @@ def test_names_that_could_steer_a_terminal_are_escaped(call: Calling) -> None:
     with Liar(answer) as liar:
         assert call("catalog", "--registry", liar.address).ok().lines == ["ok", r"evil\x1b[2J\x9b"]
         assert call("tags", f"{liar.address}/ok").ok().lines == [r"a\x1b[2J"]
-        assert call.codes("catalog", "--registry", liar.address, "--tags") == (2, ["bad-reference"])
+        for command in (("catalog", "--tags"), ("verify",), ("rm", "--all", "--keep", "1", "-y")):
+            assert call.codes(*command, "--registry", liar.address) == (1, ["unexpected-answer"])
 
 
 def test_a_manifest_that_is_no_json_can_be_had_as_it_is(call: Calling) -> None:
