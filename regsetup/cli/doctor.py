@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,8 @@ def register(app: typer.Typer) -> None:
 def doctor(
     name: options.Name = "registry",
     explain: Annotated[
-        str | None, typer.Option("--explain", metavar="TEXT", help="Explain an error that a client printed.")
+        str | None,
+        typer.Option("--explain", metavar="TEXT", help="Explain an error that a client printed; - reads it."),
     ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -35,7 +37,7 @@ def doctor(
     if explain is not None:
         from regsetup.doctor import explain as explained
 
-        error = explained(explain)
+        error = explained(sys.stdin.read() if explain == "-" else explain)
         lines = (error.message, f"  cause  {error.cause}", f"  fix    {error.fix}")
         return render.Outcome({"explanation": error.as_dict()}, lines)
     from regsetup.doctor import diagnose

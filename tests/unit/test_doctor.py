@@ -16,10 +16,9 @@ from regsetup import trust_here
 from regsetup.auth.certificates import Certificate, Names
 from regsetup.backends.context import BadContext
 from regsetup.deployment import Deployment, Directory, Paths, Tls
-from regsetup.doctor import Facts, Severity, diagnose, explain
+from regsetup.doctor import Facts, Severity, diagnose
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.examine import closed_socket, examine
-from regsetup.doctor.explain import address_in
 from regsetup.host.certificate_files import CertificateFiles
 from regsetup.host.engine import Dockerd, Manager
 from regsetup.host.names import machine_names
@@ -218,56 +217,6 @@ def test_plain_http_has_no_certificate_to_find_fault_with(healthy: Facts, tmp_pa
 )
 def test_no_proxy_is_read_as_go_reads_it(host: str, exceptions: str, expected: bool) -> None:
     assert excepted(host, exceptions) is expected
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("Got permission denied while trying to connect to the Docker daemon socket", "engine-socket-denied"),
-        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "engine-not-running"),
-        (
-            "the following directives are specified both as a flag\nand in the configuration file: hosts",
-            "daemon-flag-conflict",
-        ),
-        (
-            "unable to configure the Docker daemon with file /etc/docker/daemon.json: EOF",
-            "daemon-json-unreadable",
-        ),
-        ('x509: DNS name "b" is not permitted by any constraint', "certificate-not-permitted"),
-        ("write /var/lib/registry: no space left on device", "disk-full"),
-        ("listen tcp :5000: bind: address already in use", "port-in-use"),
-        ("Bind for 0.0.0.0:5000 failed: port is already allocated", "port-in-use"),
-        ("toomanyrequests: You have reached your pull rate limit", "rate-limited"),
-        ("denied: requested access to the resource is denied", "push-denied"),
-        (
-            'Get "https://r.lan:5000/v2/": http: server gave HTTP response to HTTPS client',
-            "engine-wants-tls",
-        ),
-        ('Get "https://r.lan:5000/v2/": x509: certificate signed by unknown authority', "engine-unknown-ca"),
-        ("the cat sat on the keyboard", "unexplained"),
-    ],
-)
-def test_a_pasted_error_is_explained(text: str, code: str) -> None:
-    error = explain(text)
-    assert error.code == code
-    assert error.cause
-    assert error.fix
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ('Get "https://r.lan:5000/v2/": EOF', "r.lan:5000"),
-        ('Get \\"http://r.lan/v2/\\": EOF', "r.lan"),
-        ("dial tcp 10.0.0.5:5000: connect: connection refused", "10.0.0.5:5000"),
-        ("dial tcp [fd00::1]:5000: i/o timeout", "[fd00::1]:5000"),
-        ("lookup r.lan: no such host", "r.lan"),
-        ("no such host", None),
-    ],
-)
-def test_the_address_is_taken_from_the_text(text: str, address: str | None) -> None:
-    assert address_in(text) == address
-    assert (address or "the registry") in explain(f"{text} connection refused").message
 
 
 # --- gathering ---------------------------------------------------------------------------------------------
