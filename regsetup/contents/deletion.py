@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from regsetup.client import NotFound, RegistryError, UnexpectedAnswer, Unsupported
 from regsetup.contents.inspection import NoSuchImage
 from regsetup.contents.listing import in_parallel
-from regsetup.contents.repository import Contents, follow
+from regsetup.contents.repository import Contents, digest_of, follow
 from regsetup.contents.retention import companion_of
 from regsetup.errors import RegsetupError
 from regsetup.image.document import OCI_MANIFEST
@@ -211,8 +211,8 @@ def apply(client: RegistryClient, contents: Contents, removal: Removal) -> Done:
 
 def _leads_to(client: RegistryClient, repository: str, tag: str, digest: Digest, done: Done) -> bool:
     """Tell whether a tag still is what it was; if not, say so."""
-    there = client.head_manifest(repository, tag)
-    if there is not None and there.digest == digest:
+    there = digest_of(client, repository, tag)
+    if there == digest:
         return True
     done.left.append(f"{repository}:{tag} was {'moved' if there else 'deleted'} meanwhile")
     return False

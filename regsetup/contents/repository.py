@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from regsetup.client import NotFound
 from regsetup.contents.inspection import CREATED, MAX_CONFIG, tags
 from regsetup.contents.inventory import DAMAGE
 from regsetup.contents.listing import in_parallel
@@ -142,6 +143,20 @@ def _node(client: RegistryClient, repository: str, wanted: str | Digest) -> Node
             return error.message, there.digest if there else None
         return error.message, None
     return Node(manifest, references(manifest.content), tuple(one.digest for one in referrers))
+
+
+def digest_of(client: RegistryClient, repository: str, tag: str) -> Digest | None:
+    """Return what a tag leads to, None if it is not there.
+
+    Asked with GET: what a bundled registry said to HEAD that it has, its collector keeps for an hour.
+    """
+    try:
+        return client.get_manifest(repository, tag).digest
+    except NotFound:
+        return None
+    except DAMAGE:
+        there = client.head_manifest(repository, tag)
+        return there.digest if there else None
 
 
 def dates(client: RegistryClient, contents: Contents) -> dict[Digest, datetime | None]:

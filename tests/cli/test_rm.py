@@ -42,4 +42,5 @@ def test_rm_asks_deletes_and_collects(regsetup: Regsetup) -> None:
         done = regsetup.json("rm", "team/app:1", "team/app:latest", "--gc", "-y", "--name", "mine")
         assert (done["ok"], done["changed"]) == (True, True)
         assert done["data"]["gc"]["freed"] > done["data"]["size"] > len(LAYER)
+        assert done["data"]["gc"]["young"]["blobs"] == 0, "to look before deleting keeps nothing"
         assert filled.tags("team/app") == []
