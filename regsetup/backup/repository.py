@@ -31,9 +31,11 @@ from regsetup.backup.format import (
 from regsetup.backup.reading import opened
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.host.files import CannotWrite, locked, sync_directory, write_atomic
+from regsetup.writeout import WriteOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import FileIO
     from pathlib import Path
 
     from regsetup.backup.format import Digests
@@ -264,7 +266,7 @@ class Objects:
             hasher, size = hashlib.new(named.algorithm), 0
             try:
                 with temporary.open("xb", buffering=0) as file, Behind() as behind:
-                    write = partial(_write_all, file.fileno())
+                    write = partial(_write_all, file, WriteOut(file.fileno(), 0))
                     for piece in blob.pieces:
                         behind.do(write, piece)
                         hasher.update(piece)
@@ -317,7 +319,8 @@ class Objects:
             left.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, piece: bytes | memoryview) -> None:
+def _write_all(file: FileIO, writeout: WriteOut, piece: bytes | memoryview) -> None:
     rest = memoryview(piece)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        rest = rest[file.write(rest) :]
+    writeout.reached(file.tell())

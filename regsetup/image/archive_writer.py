@@ -21,6 +21,7 @@ from regsetup.image.document import OCI_INDEX
 from regsetup.image.layout import INDEX, MARK, ORIGINAL, VERSION, blob_name
 from regsetup.image.layout_writer import index_entry
 from regsetup.image.writing import check_space
+from regsetup.writeout import WriteOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,10 @@ class ArchiveWriter:
         """Do nothing more; a file is always new."""
         return True
 
+    def writeout(self, start: int) -> WriteOut:
+        """Return what begins to put on disk what is written from there on."""
+        return WriteOut(self._descriptor, start)
+
     def write_at(self, offset: int, content: bytes) -> None:
         """Write there."""
         view = memoryview(content)
@@ -100,6 +105,7 @@ class Region:
     def __init__(self, writer: ArchiveWriter, start: int) -> None:
         self._writer = writer
         self._start = self._at = start
+        self._writeout = writer.writeout(start)
 
     def beginning(self) -> Iterator[bytes]:
         """Yield nothing: no earlier run left anything."""
@@ -109,6 +115,7 @@ class Region:
         """Append."""
         self._writer.write_at(self._at, piece)
         self._at += len(piece)
+        self._writeout.reached(self._at)
 
     def restart(self) -> None:
         """Go back; what was written is written over."""

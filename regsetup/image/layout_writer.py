@@ -29,6 +29,7 @@ from regsetup.image.layout import (
     is_layout,
     verify,
 )
+from regsetup.writeout import WriteOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,6 +191,7 @@ class Growing:
         self._final = final
         self._file = file
         self._size = size
+        self._writeout = WriteOut(file.fileno(), 0)
 
     def beginning(self) -> Iterator[bytes]:
         """Yield what an interrupted run left; what is longer than the blob is nothing of it."""
@@ -207,6 +209,7 @@ class Growing:
         try:
             while view:
                 view = view[self._file.write(view) :]
+            self._writeout.reached(self._file.tell())
         except OSError as error:
             raise CannotWrite(self._partial, error) from error
 

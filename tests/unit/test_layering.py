@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"amounts", "errors", "manifest", "memory", "reference", "secret"}),
+    frozenset({"amounts", "errors", "manifest", "memory", "reference", "secret", "writeout"}),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset(
         {
@@ -62,7 +62,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"cli"}),
 )
-REGISTRY_MAY = frozenset({"registry", "errors", "manifest", "memory", "reference", "secret", "auth"})
+REGISTRY_MAY = frozenset(
+    {"registry", "errors", "manifest", "memory", "reference", "secret", "writeout", "auth"}
+)
 UNLAYERED = frozenset({"regsetup", "regsetup.__main__"})  # the version, and the program's first lines
 
 # Third-party or standard module -> the parts of regsetup (prefixes of module names) that may import it.

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from regsetup.reference import Digest
 from regsetup.registry.disk import blobs, durable
 from regsetup.registry.errors import DigestInvalid, TooManyRequests, UploadUnknown
+from regsetup.writeout import WriteOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,6 +53,7 @@ class Session:
         except FileNotFoundError:
             raise _unknown(identifier) from None
         self.size = os.fstat(self._descriptor).st_size
+        self._writeout = WriteOut(self._descriptor, self.size)
         self._hasher, self._hashed = store.recall(self, algorithm)
         self._hashing: Future[None] | None = None
 
@@ -132,6 +134,7 @@ class Session:
                     count -= len(waiting.pop(0))
                 if count:
                     waiting[0] = waiting[0][count:]
+        self._writeout.reached(self.size)
 
     def _update(self, chunks: Sequence[bytes | memoryview]) -> None:
         if self._hasher is None:
