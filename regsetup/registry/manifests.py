@@ -15,7 +15,6 @@ from regsetup.registry.errors import (
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
-    ManifestUnknown,
     SizeInvalid,
     TagInvalid,
 )
@@ -36,20 +35,18 @@ MAX_WARNINGS = 8  # headers an answer; a manifest can be unusual in thousands of
 
 def get(context: Context, request: Request, route: Route) -> Response:
     """Answer GET: 200, 304, 404. Waits for nothing: the link is small, the manifest in memory."""
-    return answer(context, request, route.repository, _resolve(context, route))
+    digest = _resolve(context, route)
+    return answer(request, digest, context.store.manifests.get(route.repository, digest))
 
 
 def head(context: Context, request: Request, route: Route) -> Response:
     """Answer HEAD: 200 only if size and digest hold on disk, too: a client that hears it pushes nothing."""
     digest = _resolve(context, route)
-    if not context.store.manifests.has(route.repository, digest):
-        raise ManifestUnknown("manifest unknown", detail={"name": route.repository, "digest": str(digest)})
-    return answer(context, request, route.repository, digest)
+    return answer(request, digest, context.store.manifests.relied_on(route.repository, digest))
 
 
-def answer(context: Context, request: Request, repository: str, digest: Digest) -> Response:
-    """Return a manifest of a repository, or 304 where the client has it."""
-    manifest = context.store.manifests.get(repository, digest)
+def answer(request: Request, digest: Digest, manifest: StoredManifest) -> Response:
+    """Return a manifest that was asked for by ``digest``, or 304 where the client has it."""
     text = str(digest)
     headers = {"Docker-Content-Digest": text, "Etag": f'"{text}"'}
     if matches(request.headers.get("if-none-match"), text):

@@ -224,7 +224,7 @@ async def get_manifest(context: Context, request: Request, route: Route) -> Resp
         digest = await mirror.resolve(repository, reference)
     else:
         raise TagInvalid("not a tag", detail={"tag": reference})
-    return manifests.answer(context, request, repository, digest)
+    return manifests.answer(request, digest, context.store.manifests.get(repository, digest))
 
 
 async def get_blob(context: Context, request: Request, route: Route) -> Response:

@@ -142,6 +142,9 @@ class ManifestStore(Protocol):
     def get(self, repository: str, digest: Digest) -> StoredManifest:
         """Return a manifest; ManifestUnknown if there is none, or it is damaged."""
 
+    def relied_on(self, repository: str, digest: Digest) -> StoredManifest:
+        """Return it for a client that will not push it again; ManifestUnknown if it is not whole on disk."""
+
     def has(self, repository: str, digest: Digest) -> bool:
         """Tell whether a manifest is there and whole."""
 

@@ -85,6 +85,9 @@ class Blobs:
 
         Reads the whole blob unless ``known`` answers; two callers at once read it once.
         """
+        size = self.known(digest)
+        if size is not None:
+            return size
         with self._lock:
             lock = self._hashing.setdefault(digest, threading.Lock())
         try:

@@ -186,17 +186,19 @@ class Manifests:
             ManifestUnknown: not in this repository, or damaged on disk.
         """
         target = layout.read_own_link(self._places.revision_link(repository, digest), digest)
-        found = None if target is None else self._find(target)
-        if found is None:
-            raise ManifestUnknown("manifest unknown", detail={"name": repository, "digest": str(digest)})
-        return found
+        return self._found(repository, digest, target)
+
+    def relied_on(self, repository: str, digest: Digest) -> StoredManifest:
+        """Return a manifest for a client that will not push it again: only if it is whole on disk, too.
+
+        Raises:
+            ManifestUnknown: not in this repository, or damaged on disk.
+        """
+        return self._found(repository, digest, self._whole(repository, digest))
 
     def has(self, repository: str, digest: Digest) -> bool:
         """Tell whether a manifest is in a repository and whole on disk."""
-        link = self._places.revision_link(repository, digest)
-        target = layout.read_own_link(link, digest)
-        # Looked at again once the collector knows that somebody relies on it: it may have been quicker.
-        return target is not None and self._blobs.verify(target) is not None and os.path.exists(link)
+        return self._whole(repository, digest) is not None
 
     def put(self, repository: str, manifest: StoredManifest) -> None:
         """Make a manifest part of a repository, durably; ``Referrers.put`` also indexes its subject."""
@@ -247,6 +249,21 @@ class Manifests:
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield the digests of a repository's manifests, in no order."""
         yield from linked(self._places.revisions(repository))
+
+    def _whole(self, repository: str, digest: Digest) -> Digest | None:
+        """Return under what a manifest stands whole on disk; the collector keeps it for a while then."""
+        link = self._places.revision_link(repository, digest)
+        target = layout.read_own_link(link, digest)
+        if target is None or self._blobs.verify(target) is None:
+            return None
+        # Looked at again once the collector knows that somebody relies on it: it may have been quicker.
+        return target if os.path.exists(link) else None
+
+    def _found(self, repository: str, digest: Digest, target: Digest | None) -> StoredManifest:
+        found = None if target is None else self._find(target)
+        if found is None:
+            raise ManifestUnknown("manifest unknown", detail={"name": repository, "digest": str(digest)})
+        return found
 
     def _find(self, digest: Digest) -> StoredManifest | None:
         found = self._cache.get(digest)
