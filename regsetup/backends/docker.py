@@ -129,7 +129,7 @@ class DockerRuntime:
             made = containers.describe(wanted, containers.Sources.of(self.paths), facts)
             self._make(made, made.name, spec)
             return
-        self._remove(self.new_name)
+        self._remove_helper(self.new_name)
         try:
             self._make(containers.describe(wanted, None, facts), self.new_name, spec)
             carried.fill(self.engine, self.new_name, wanted, self.paths, facts.config_path)
@@ -137,7 +137,7 @@ class DockerRuntime:
                 self.engine.client.api.rename(self.new_name, self.paths.name)
         except EngineError:
             with contextlib.suppress(EngineError):  # gone: the next one made, or teardown, removes it
-                self._remove(self.new_name)
+                self._remove_helper(self.new_name)
             raise
 
     def _make(self, made: containers.Container, name: str, spec: Spec) -> None:
@@ -173,7 +173,7 @@ class DockerRuntime:
         from docker.errors import NotFound
 
         api = self.engine.client.api
-        self._remove(self.probe_name)
+        self._remove_helper(self.probe_name)
         with translated():
             api.create_container(image.id, command=["none"], name=self.probe_name, labels={LABEL_SPEC: "{}"})
             try:
@@ -192,7 +192,7 @@ class DockerRuntime:
         Raises:
             PortInUse: somebody took the port since it was looked at.
         """
-        self._remove(self.collector_name)
+        self._remove_helper(self.collector_name)
         container = self._find(self.paths.name)
         if container is None:
             raise EngineError(f"container {self.paths.name} is gone", cause="it was removed meanwhile")
@@ -241,9 +241,9 @@ class DockerRuntime:
 
     def remove(self) -> None:
         """See ``Runtime.remove``."""
-        self._remove(self.probe_name)
-        self._remove(self.collector_name)
-        self._remove(self.new_name)
+        self._remove_helper(self.probe_name)
+        self._remove_helper(self.collector_name)
+        self._remove_helper(self.new_name)
         self._remove(self.paths.name)
 
     def discard_aside(self) -> None:
@@ -257,6 +257,11 @@ class DockerRuntime:
                 if container.attrs["State"]["Running"]:
                     container.stop(timeout=STOP_TIMEOUT)
                 container.remove(v=LABEL_SPEC in container.labels, force=True)
+
+    def _remove_helper(self, name: str) -> None:
+        """Remove a helper that a killed run left; a stranger of that name stays, and Docker names it then."""
+        if (container := self._find(name)) and LABEL_SPEC in container.labels:
+            self._remove(name)
 
     def carry_users(self) -> None:
         """See ``Runtime.carry_users``."""

@@ -6,6 +6,7 @@ distribution's collector knows nothing of a push that is under way (distribution
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from regsetup.reference import Digest
 
 if TYPE_CHECKING:
     from regsetup.backends.engine import Engine
+    from regsetup.registry.survey import Damage
 
 _TIMEOUT = 24 * 3600  # seconds; a collection of millions of files takes hours
 _ELIGIBLE = re.compile(r"^(?:blob|manifest) eligible for deletion: (\S+)", re.MULTILINE)
@@ -40,7 +42,13 @@ class CollectorFailed(RegsetupError):
 
 
 class DockerCollector:
-    """Runs ``garbage-collect`` beside one container, which may run for a dry run only."""
+    """Runs ``garbage-collect`` beside one container, which may run for a dry run only.
+
+    Attributes:
+        damaged: always empty, for it fails where something is.
+    """
+
+    damaged: tuple[Damage, ...] = ()
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
@@ -65,14 +73,13 @@ class DockerCollector:
         self._run()
 
     def clear(self) -> None:
-        """Remove a helper that a killed run left, running or not."""
+        """Remove a helper that a killed run left, running or not; a stranger of that name stays."""
         from docker.errors import NotFound
 
-        with translated():
-            try:
-                self._engine.client.api.remove_container(self.name, force=True, v=False)
-            except NotFound:
-                return
+        api = self._engine.client.api
+        with translated(), contextlib.suppress(NotFound):
+            if LABEL_SPEC in (api.inspect_container(self.name)["Config"]["Labels"] or {}):
+                api.remove_container(self.name, force=True, v=False)
 
     def _run(self, *flags: str) -> str:
         self.clear()

@@ -178,11 +178,13 @@ def _shown(seconds: float) -> str:
 def _container(
     wanted: Deployment, paths: Paths, choice: Choice, *, untagged: bool, dry_run: bool
 ) -> render.Outcome:
-    from regsetup.contents.collect import UntaggedUnsafe, sweep
+    from regsetup.contents.collect import sweep
 
-    if untagged:
-        raise UntaggedUnsafe
-    done = sweep(wanted, paths, choice, dry_run=dry_run, told=lambda text: render.say(f"  gc        {text}"))
+    def told(text: str) -> None:
+        render.say(f"  gc        {text}")
+
+    done = sweep(wanted, paths, choice, untagged=untagged, dry_run=dry_run, told=told)
+    damaged = tuple(Damaged(one.repository, one.what) for one in done.damaged)
     return render.Outcome(
         {
             "name": wanted.name,
@@ -194,6 +196,8 @@ def _container(
         },
         _container_lines(done, dry_run=dry_run),
         changed=not dry_run and bool(done.eligible),
+        code=3 if damaged else 0,
+        errors=damaged,
     )
 
 

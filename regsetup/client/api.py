@@ -128,6 +128,17 @@ class RegistryClient:
         except NotFound:
             return None
 
+    def stored_as(self, repository: str, digest: Digest) -> Digest | None:
+        """Return the digest that the registry names a blob by, or None where the repository has none.
+
+        It is another one where it stores under one algorithm only, as registry:2 does.
+        """
+        ask = Ask("HEAD", blob_path(repository, digest))
+        try:
+            return named_digest(self._transport, ask, call(self._transport, ask, 200).headers) or digest
+        except NotFound:
+            return None
+
     def get_blob(
         self, repository: str, digest: Digest, *, limit: int | None = None, begun: Begun | None = None
     ) -> Iterator[bytes]:

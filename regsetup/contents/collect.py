@@ -16,6 +16,7 @@ from regsetup import storage
 from regsetup.backends.docker_collector import DockerCollector
 from regsetup.client import RegistryClient
 from regsetup.contents import inventory
+from regsetup.contents.collector import InPlace
 from regsetup.deployment import Directory
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.host import snapshot
@@ -23,14 +24,15 @@ from regsetup.probe import answers, endpoint
 from regsetup.prove import entered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from regsetup.backends.choice import Choice
     from regsetup.client import Endpoint
-    from regsetup.contents.inventory import Inventory
+    from regsetup.contents.collector import Collector
     from regsetup.deployment import Deployment, Paths
     from regsetup.reference import Digest
+    from regsetup.registry.survey import Damage
 
 READY_TIMEOUT = 60.0  # seconds; as for ``up``
 _POLL = 0.05  # seconds
@@ -62,44 +64,30 @@ class CacheCollectsItself(UsageError):
 
 
 class UntaggedUnsafe(UsageError):
-    """registry:2 can't remove untagged manifests without harm."""
+    """registry:2 can't remove untagged manifests without harm, and the storage is out of our own reach."""
 
     code = "untagged-unsafe"
 
     def __init__(self) -> None:
         super().__init__(
-            "--untagged is for the bundled registry",
-            cause="registry:2 with -m deletes the platforms of tagged multi-platform images "
+            "--untagged needs storage that can be changed from here",
+            cause="registry:2's own collector with -m deletes the platforms of tagged multi-platform images "
             "(distribution#3178)",
-            fix="regsetup gc without --untagged, after deleting manifests by their digests",
-        )
-
-
-class RepositoryHidden(RegsetupError):
-    """registry:2's collector passes over a repository that has no ``_layers``, and deletes its images."""
-
-    code = "repository-hidden"
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(
-            f"{directory.parent} has images but no {directory.name}",
-            cause="registry:2 does not see such a repository: its collector would delete the images",
-            fix=f"mkdir {directory}, then regsetup gc again",
+            fix="run it as root on the machine of the engine, or without --untagged",
         )
 
 
 class WouldHarm(RegsetupError):
-    """The image's collector is about to delete what tags lead to; it was not let."""
+    """The collector is about to delete what tags lead to; it was not let."""
 
     code = "gc-would-harm"
 
     def __init__(self, wanted: frozenset[Digest]) -> None:
         shown = ", ".join(sorted(str(digest) for digest in wanted)[:3])
         super().__init__(
-            f"registry garbage-collect would delete {len(wanted)} objects that tagged images need; "
-            "nothing was deleted",
+            f"the collector would delete {len(wanted)} objects that tagged images need; nothing was deleted",
             cause=f"its dry run lists {shown}",
-            fix="regsetup verify shows what is damaged; update the image of the registry",
+            fix="run it as root on the machine of the engine, where regsetup collects itself",
         )
 
 
@@ -126,46 +114,54 @@ class Swept:
         freed: measured on the disk before and after, None where the storage can't be read from here.
         downtime: seconds that the registry did not answer, 0 if it was not stopped.
         tags: how many still resolve.
+        damaged: what leads nowhere; its repositories were left alone.
     """
 
     eligible: tuple[Digest, ...]
     freed: int | None
     downtime: float
     tags: int
+    damaged: tuple[Damage, ...] = ()
 
 
 def sweep(
-    wanted: Deployment, paths: Paths, choice: Choice, *, dry_run: bool, told: Callable[[str], None]
+    wanted: Deployment,
+    paths: Paths,
+    choice: Choice,
+    *,
+    untagged: bool,
+    dry_run: bool,
+    told: Callable[[str], None],
 ) -> Swept:
     """Collect; the registry runs afterwards, whatever happens.
 
     Raises:
-        NotRunning, CacheCollectsItself, RepositoryHidden, WouldHarm, CollectorFailed: nothing was deleted.
+        NotRunning, CacheCollectsItself, UntaggedUnsafe, WouldHarm, CollectorFailed: nothing was deleted.
         Harmed: says whether it was put back.
     """
     if wanted.mirror_of:
         raise CacheCollectsItself
+    data = _data(wanted, choice)
+    if untagged and data is None:
+        raise UntaggedUnsafe
     if not answers(endpoint(wanted, paths)):
         raise NotRunning(wanted.name)
-    data = _data(wanted, choice)
-    _refuse_hidden(data)
-    collector = DockerCollector(choice.docker(), paths.name)
+    collector = InPlace(data, untagged) if data else DockerCollector(choice.docker(), paths.name)
     with entered(wanted, paths) as where:
         told("listing what is tagged")
-        with RegistryClient(where) as client:
-            before = inventory.take(client)
-            before.blobs = {
-                at: size for at, size in before.blobs.items() if client.head_blob(*at) is not None
-            }
+        before = _there(where)
         found = collector.eligible()
         _refuse_harm(found, before)
         if dry_run or not found:
-            return Swept(tuple(sorted(found)), 0 if not found else None, 0.0, len(before.tags))
+            freed = 0 if not found else None
+            return Swept(tuple(sorted(found)), freed, 0.0, len(before.tags), tuple(collector.damaged))
         return _Stopped(wanted, choice, collector, where, before).run(data, told)
 
 
 def _data(wanted: Deployment, choice: Choice) -> Path | None:
     """Return the data directory if this process may change it; a volume's is root's."""
+    if choice.docker().elsewhere:  # a path over there, whatever is at the same path here
+        return None
     if isinstance(wanted.storage, Directory):
         place: Path | None = wanted.storage.path
     else:
@@ -175,16 +171,34 @@ def _data(wanted: Deployment, choice: Choice) -> Path | None:
     return place if place and storage.look(place).is_registry and storage.look(place).writable else None
 
 
-def _refuse_hidden(data: Path | None) -> None:
-    for manifests in sorted(data.glob("docker/registry/v2/repositories/**/_manifests")) if data else ():
-        if not (manifests.parent / "_layers").is_dir():
-            raise RepositoryHidden(manifests.parent / "_layers")
+@dataclass(slots=True)
+class _There:
+    """What tags lead to and the registry has.
+
+    Attributes:
+        stored: the digests under which it keeps that: registry:2 keeps a sha512 blob under its sha256.
+    """
+
+    tags: Collection[tuple[str, str]]
+    manifests: Collection[tuple[str, Digest]]
+    blobs: dict[tuple[str, Digest], Digest]
+
+    @property
+    def stored(self) -> frozenset[Digest]:
+        return frozenset({digest for _, digest in self.manifests} | set(self.blobs.values()))
 
 
-def _refuse_harm(found: frozenset[Digest], before: Inventory) -> None:
-    needed = {digest for _, digest in before.manifests} | {digest for _, digest in before.blobs}
-    if found & needed:
-        raise WouldHarm(found & needed)
+def _there(where: Endpoint) -> _There:
+    with RegistryClient(where) as client:
+        found = inventory.take(client)
+        blobs = {at: client.stored_as(*at) for at in found.blobs}
+    here = {at: digest for at, digest in blobs.items() if digest is not None}
+    return _There(found.tags, found.manifests, here)
+
+
+def _refuse_harm(found: frozenset[Digest], before: _There) -> None:
+    if found & before.stored:
+        raise WouldHarm(found & before.stored)
 
 
 @dataclass(slots=True)
@@ -193,9 +207,9 @@ class _Stopped:
 
     wanted: Deployment
     choice: Choice
-    collector: DockerCollector
+    collector: Collector
     where: Endpoint
-    before: Inventory
+    before: _There
     eligible: frozenset[Digest] = frozenset()
     downtime: float = 0.0
 
@@ -219,7 +233,8 @@ class _Stopped:
                 raise Harmed(lost, restored)
         left = storage.look(data).size if data else None
         freed = None if size is None or left is None else size - left
-        return Swept(tuple(sorted(self.eligible)), freed, self.downtime, len(self.before.tags))
+        damaged = tuple(self.collector.damaged)
+        return Swept(tuple(sorted(self.eligible)), freed, self.downtime, len(self.before.tags), damaged)
 
     @contextlib.contextmanager
     def _pause(self, told: Callable[[str], None]) -> Iterator[None]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsetup.backends.choice import reopen
 from regsetup.client import Credentials, Endpoint, RegistryClient
-from regsetup.contents.collect import Harmed, WouldHarm, _refuse_harm
-from regsetup.contents.inventory import Inventory
+from regsetup.contents.collect import Harmed, WouldHarm, _refuse_harm, _Stopped, _There, _there
+from regsetup.deployment import Paths
 from regsetup.host import snapshot
-from regsetup.manifest import References
+from regsetup.prove import entered
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE, OCI_INDEX
 from regsetup.secret import Secret
+from regsetup.state import read
+from regsetup.status import remembered
 from tests.bed.run import free_port
 from tests.registry.harness import image, index
 from tests.registry.test_gc import age
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     import docker
 
+    from regsetup.registry.survey import Damage
     from tests.bed.cli import Regsetup
 
 pytestmark = pytest.mark.slow
@@ -200,51 +205,110 @@ def test_gc_of_a_container_keeps_what_is_tagged_and_frees_the_rest(
 
 
 @pytest.mark.engine
-def test_gc_of_a_container_refuses_what_would_harm(
+def test_gc_of_a_container_steps_over_what_is_damaged(
     regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
 ) -> None:
     with contained() as client:
         digest = push(client, "app", "1.0")
-        refused = _gc(regsetup, unique_name, "--untagged")
-        assert refused["errors"][0]["code"] == "untagged-unsafe"
         assert _gc(regsetup, unique_name, "--grace", "1h")["errors"][0]["code"] == "usage"
+        push(client, "other", "1.0")
         data = regsetup.home / unique_name / "data" / "docker/registry/v2"
-        client.put_blob("app", b"garbage")
-        shutil.rmtree(data / "repositories/app/_layers")
-        hidden = _gc(regsetup, unique_name)["errors"][0]
-        assert hidden["code"] == "repository-hidden"
-        assert hidden["fix"] == f"mkdir {data}/repositories/app/_layers, then regsetup gc again"
-        assert client.head_manifest("app", digest) is not None
-        (data / "repositories/app/_layers").mkdir()
+        garbage = client.put_blob("other", b"garbage")
+        shutil.rmtree(data / "repositories/other/_layers")  # registry:2's collector would delete its images
         link = data / f"repositories/app/_manifests/revisions/sha256/{digest.hex}/link"
         link.write_bytes(b"")
-        failed = _gc(regsetup, unique_name)
-        assert failed["errors"][0]["code"] == "collector-failed"
+        done = _gc(regsetup, unique_name)
+        assert [one["code"] for one in done["errors"]] == ["damaged", "damaged"]
+        assert "app: manifest" in done["errors"][0]["message"] + done["errors"][1]["message"]
+        assert done["data"]["eligible"] == [str(garbage)]
+        assert client.head_manifest("other", "1.0") is not None
         assert client.ping().status == 200
 
 
 @pytest.mark.engine
-def test_gc_of_a_container_puts_back_what_its_collector_took_wrongly(
+def test_gc_untagged_of_a_container_keeps_platforms_of_tagged_images(
     regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
 ) -> None:
-    """registry:2 stores sha512 blobs under sha256, and its collector marks the digest in the manifest."""
     with contained() as client:
-        content = os.urandom(2000)
-        digest = Digest.of(content, "sha512")
-        client.put_blob("strong", content, digest)
-        client.put_manifest("strong", "1.0", image(content, (), algorithm="sha512"), OCI_IMAGE)
-        harmed = _gc(regsetup, unique_name)["errors"][0]
-        assert harmed["code"] == "gc-harmed"
-        assert "what was deleted is back (files: 1)" in harmed["fix"]
+        loose = push(client, "app", None)
+        child = push(client, "app", None)
+        client.put_manifest("app", "multi", index(client.get_manifest("app", child).content), OCI_INDEX)
+        assert "nothing to do" in regsetup("gc", "--name", unique_name).ok().out
+        done = _gc(regsetup, unique_name, "--untagged")
+        assert (done["ok"], len(done["data"]["eligible"])) == (True, 3)
+        assert client.head_manifest("app", loose) is None
+        assert whole(client, "app", "multi")
+
+
+def push_strong(client: RegistryClient) -> tuple[bytes, Digest]:
+    """Push an image that names its configuration by sha512; registry:2 stores that under sha256."""
+    content = os.urandom(2000)
+    digest = Digest.of(content, "sha512")
+    client.put_blob("strong", content, digest)
+    client.put_manifest("strong", "1.0", image(content, (), algorithm="sha512"), OCI_IMAGE)
+    return content, digest
+
+
+@pytest.mark.engine
+def test_gc_of_a_container_keeps_what_is_stored_under_another_digest(
+    regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
+) -> None:
+    with contained() as client:
+        content, digest = push_strong(client)
+        garbage = client.put_blob("strong", b"garbage")
+        assert _gc(regsetup, unique_name)["data"]["eligible"] == [str(garbage)]
         assert b"".join(client.get_blob("strong", digest)) == content
-        assert not (regsetup.home / unique_name / "data" / ".regsetup-gc").exists()
+
+
+@dataclass
+class Harmful:
+    """A collector that lists one thing and deletes another."""
+
+    listed: Digest
+    victim: Path
+    damaged: tuple[Damage, ...] = ()
+
+    def eligible(self) -> frozenset[Digest]:
+        return frozenset({self.listed})
+
+    def collect(self) -> None:
+        self.victim.unlink()
+
+    def clear(self) -> None:
+        pass
+
+
+@pytest.mark.engine
+def test_gc_of_a_container_puts_back_what_a_collector_took_wrongly(
+    regsetup: Regsetup, contained: Callable[..., RegistryClient], unique_name: str
+) -> None:
+    with contained() as client:
+        digest = push(client, "app", "1.0")
+        garbage = client.put_blob("app", b"garbage")
+        paths = Paths(regsetup.home, unique_name)
+        state = read(paths.state)
+        assert state is not None
+        wanted, data = remembered(paths), regsetup.home / unique_name / "data"
+        victim = data / f"docker/registry/v2/blobs/sha256/{digest.hex[:2]}/{digest.hex}/data"
+        said: list[str] = []
+        with entered(wanted, paths) as where:
+            collection = _Stopped(
+                wanted, reopen(paths, state), Harmful(garbage, victim), where, _there(where)
+            )
+            with pytest.raises(Harmed) as caught:
+                collection.run(data, said.append)
+        assert f"app@{digest}" in str(caught.value.cause)
+        assert "what was deleted is back (files: 1)" in str(caught.value.fix)
+        assert whole(client, "app", "1.0")
+        assert [path.name for path in data.iterdir()] == ["docker"]
+        assert sum("serves again after" in line for line in said) == 2
 
 
 def test_what_a_dry_run_must_not_list() -> None:
     digest, other = Digest.of(b"1"), Digest.of(b"2")
     for needed in (
-        Inventory(manifests={("app", digest): References()}),
-        Inventory(blobs={("app", digest): 1}),
+        _There((), {("app", digest)}, {}),
+        _There((), (), {("app", Digest.of(b"1", "sha512")): digest}),
     ):
         with pytest.raises(WouldHarm, match="would delete 1 objects"):
             _refuse_harm(frozenset({digest, other}), needed)

@@ -19,7 +19,7 @@ from tests.bed.clients import DockerCli, run
 from tests.bed.deployed import PASSWORD
 from tests.bed.proxy import EngineProxy, make_tls
 from tests.bed.sshd import URL
-from tests.cli.test_gc import push, whole
+from tests.cli.test_gc import push, push_strong, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,3 +254,24 @@ def test_a_port_that_a_container_over_there_has_is_not_taken(deployed: Deployed,
     error = deployed.error(deployed.regsetup(*other))
     assert error["code"] == "port-in-use"
     assert "container registry" in error["message"]
+
+
+@pytest.mark.slow
+def test_gc_by_the_collector_of_the_image_deletes_nothing_that_a_tag_leads_to(
+    deployed: Deployed, proxy: EngineProxy
+) -> None:
+    """registry:2's own marks a blob by the digest in the manifest, and sweeps by that it is stored under."""
+    deployed.regsetup.env["DOCKER_HOST"] = proxy.url
+    deployed.up_with_alice(*BY_HAND, "--tls", "off").ok()
+    with RegistryClient(
+        Endpoint(f"http://127.0.0.1:{deployed.port}", credentials=Credentials("alice", Secret(PASSWORD)))
+    ) as client:
+        push(client, "app", "1.0")
+        garbage = client.put_blob("app", b"garbage")
+        done = deployed.json("gc")["data"]
+        assert (done["eligible"], done["freed"], done["tags"]) == ([str(garbage)], None, 1)
+        assert whole(client, "app", "1.0")
+        assert deployed.json("gc", "--untagged")["errors"][0]["code"] == "untagged-unsafe"
+        content, digest = push_strong(client)
+        assert deployed.json("gc")["errors"][0]["code"] == "gc-would-harm"
+        assert b"".join(client.get_blob("strong", digest)) == content

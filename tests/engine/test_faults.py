@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsetup.client import Endpoint, RegistryClient
 from tests.bed.dying import KILLED
 from tests.bed.run import missing, wait_for
 
@@ -230,6 +231,20 @@ def test_a_stranger_of_the_same_name_is_not_touched(deployed: Deployed) -> None:
     assert deployed.life() == life
     assert deployed("teardown", "--purge", "-y").ok().out.startswith("nothing to do")
     assert deployed.life() == life
+
+
+def test_a_stranger_with_the_name_of_a_helper_is_named_and_stays(deployed: Deployed) -> None:
+    create = deployed.client.containers.create
+    strangers = [create("registry:2", name=f"registry.regsetup-{one}") for one in ("probe", "gc", "new")]
+    error = deployed.error(deployed.up("--json"))
+    assert error["code"] == "engine-error"
+    assert "registry.regsetup-probe" in error["cause"]
+    strangers.pop(0).remove()
+    deployed.up().ok()
+    RegistryClient(Endpoint(f"http://127.0.0.1:{deployed.port}")).put_blob("app", b"garbage")
+    assert deployed.json("gc", "--dry-run")["ok"], "our own collector needs no container"
+    deployed("teardown", "--purge", "-y").ok()
+    assert {one.name for one in deployed.client.containers.list(all=True)} == {one.name for one in strangers}
 
 
 def test_teardown_leaves_a_stranger_that_took_the_place_of_ours(deployed: Deployed) -> None:
