@@ -65,10 +65,8 @@ class NotABackup(RegsetupError):
 
     code = "not-a-backup"
 
-    def __init__(self, path: Path, cause: str) -> None:
-        super().__init__(
-            f"{path} is not a backup of regsetup", cause=cause, fix="regsetup backup FILE writes one"
-        )
+    def __init__(self, path: Path, cause: str, fix: str = "regsetup backup FILE writes one") -> None:
+        super().__init__(f"{path} is not a backup of regsetup", cause=cause, fix=fix)
 
 
 class BackupTooNew(RegsetupError):
@@ -89,11 +87,11 @@ class BackupDamaged(RegsetupError):
 
     code = "backup-damaged"
 
-    def __init__(self, path: Path, inside: str, cause: str) -> None:
+    def __init__(self, path: Path, inside: str, cause: str, fix: str | None = None) -> None:
         super().__init__(
             f"{path} is damaged: {inside}",
             cause=cause,
-            fix="take another copy or another backup; nothing was changed here",
+            fix=fix or "take another copy or another backup; nothing was changed here",
         )
         self.inside = inside
 

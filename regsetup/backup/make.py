@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 from regsetup import __version__
 from regsetup.backup.archive import ArchiveWriter, is_packed
 from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path, is_kept
+from regsetup.backup.objects import Objects
 from regsetup.backup.reading import opened
-from regsetup.backup.repository import Objects, Repository
+from regsetup.backup.repository import Repository
 from regsetup.backup.survey import Picture, take
+from regsetup.backup.unsound import unsound
+from regsetup.backup.verified import Verified
 from regsetup.errors import RegsetupError, UsageError
 from regsetup.host.files import CannotWrite, locked, sync_directory
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from regsetup.backup.survey import Source
+    from regsetup.backup.unsound import Unsound
     from regsetup.deployment import Deployment, Paths
 
     Told = Callable[[int, int | None], None]
@@ -85,6 +89,8 @@ class Made:
         blobs: how many there are.
         damaged: blobs that were damaged or missing, and links that could not be read, in the registry.
         removed: older backups that ``--keep`` took away.
+        healed: blobs of the directory that had been damaged there, and were written anew.
+        unsound: what is damaged or missing there, and the registry has no copy of.
     """
 
     header: Header
@@ -94,11 +100,21 @@ class Made:
     blobs: int
     damaged: tuple[str, ...]
     removed: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
+    unsound: tuple[Unsound, ...] = ()
 
 
 def is_directory(target: str) -> bool:
     """Tell whether a person means a directory of backups: it is one, or ends like one."""
     return target.endswith("/") or Path(target).is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be done with the backups that a directory has already; see ``backup``."""
+
+    keep: int | None
+    verify: bool
 
 
 @contextlib.contextmanager
@@ -120,12 +136,15 @@ def backup(
     target: str,
     *,
     keep: int | None,
+    verify: bool = False,
     told: Told,
 ) -> Made:
     """Write a backup to a file, or add one to a directory.
 
     Args:
         target: a file, or a directory: one that exists, or whose name ends with a slash.
+        keep: in a directory, how many of this registry's backups.
+        verify: whether all that lies in the directory is read again.
         told: is called with bytes done and in all, None where that is not known.
 
     Raises:
@@ -141,7 +160,8 @@ def backup(
         settings = _settings(paths)
         head = _header(wanted, backend, picture, source)
         if directory:
-            return _into_directory(Repository(place), head, settings, picture, source, keep, told)
+            asked = Asked(keep, verify)
+            return _into_directory(Repository(place), head, settings, picture, source, asked, told)
         return _into_file(place, head, settings, picture, source, told)
 
 
@@ -239,7 +259,7 @@ def _into_directory(
     settings: dict[str, bytes],
     picture: Picture,
     source: Source,
-    keep: int | None,
+    asked: Asked,
     told: Told,
 ) -> Made:
     with repository.opened():
@@ -247,7 +267,8 @@ def _into_directory(
         place = repository.place(head.id)
         counter = _Counter(told, head.size)
         with _new_file(place) as out, ArchiveWriter(out, counter) as archive:
-            objects = Objects(repository.root, archive.digests, counter)
+            verified = Verified.read(repository.root, all_anew=asked.verify)
+            objects = Objects(repository.root, archive.digests, verified, counter)
             objects.tidy()
             _write_small(archive, head, settings, picture, source)
             try:
@@ -256,11 +277,14 @@ def _into_directory(
                 objects.give_up()
                 raise
             read = {*archive.digests.objects, *archive.digests.damaged}
+            bad = tuple(unsound(repository, verified)) if asked.verify else ()
+            verified.write()
             archive.finish()
             size = out.tell()
-        removed = repository.keep(head.name, keep) if keep else ()
+        removed = repository.keep(head.name, asked.keep) if asked.keep else ()
     damaged = (*archive.digests.damaged, *_lost(picture, read))
-    return Made(head, place, objects.written + size, objects.kept, len(read), damaged, removed)
+    written, healed = objects.written + size, tuple(objects.healed)
+    return Made(head, place, written, objects.kept, len(read), damaged, removed, healed, bad)
 
 
 def _write_objects(objects: Objects, picture: Picture, source: Source) -> None:

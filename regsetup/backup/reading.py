@@ -179,11 +179,13 @@ class Reader:
                 with place.open("rb") as file:
                     yield from self._entry(path, 0o644, one.size, file)
             except FileNotFoundError as error:
-                raise BackupDamaged(base, f"{OBJECTS} lacks {place.name}", "it is missing") from error
+                inside = f"{OBJECTS} lacks {place.name}"
+                raise BackupDamaged(base, inside, "it is missing", _heal(base)) from error
             except OSError as error:
                 raise BackupUnreadable(place, error) from error
             if self.seen[path] != one or place.stat().st_size != one.size:
-                raise BackupDamaged(base, str(place.relative_to(base)), "its content has another digest")
+                inside = str(place.relative_to(base))
+                raise BackupDamaged(base, inside, "its content has another digest", _heal(base))
 
     @contextlib.contextmanager
     def _named(self, inside: str) -> Iterator[None]:
@@ -196,6 +198,10 @@ class Reader:
             raise BackupDamaged(self.path, inside, str(error)) from error
         except OSError as error:
             raise BackupUnreadable(self.path, error) from error
+
+
+def _heal(base: Path) -> str:
+    return f"regsetup backup {base} --verify, where the registry still has it, or take another copy"
 
 
 @contextlib.contextmanager

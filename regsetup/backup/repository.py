@@ -1,53 +1,43 @@
 """A directory of backups: blobs once, by their digest, and a small archive for each backup.
 
 ``regsetup-backups.json`` says what it is, ``snapshots/<id>.tar.zst`` are the backups and
-``objects/<2 hex>/<hex>`` the blobs as they are: ``sha256sum`` verifies them. A blob that is there with its
-length is not written again.
+``objects/<2 hex>/<hex>`` the blobs as they are: ``sha256sum`` verifies them; see ``objects``.
 One program at a time writes to it (flock on ``.lock``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
-import secrets
-from dataclasses import dataclass, field
-from functools import partial
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsetup.backup.behind import Behind
 from regsetup.backup.format import (
     OBJECTS,
+    BackupDamaged,
     BackupTooNew,
     BackupUnreadable,
+    BackupUnsafe,
     Header,
-    Listed,
     NotABackup,
-    named_digest,
-    object_path,
 )
 from regsetup.backup.reading import opened
 from regsetup.errors import RegsetupError, UsageError
-from regsetup.host.files import CannotWrite, locked, sync_directory, write_atomic
-from regsetup.writeout import WriteOut
+from regsetup.host.files import CannotWrite, locked, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from io import FileIO
+    from collections.abc import Iterator
     from pathlib import Path
 
     from regsetup.backup.format import Digests
-    from regsetup.backup.survey import Blob
 
 _KIND = "regsetup-backups"
 _VERSION = 1
 _NOTE = "regsetup-backups.json"
 _SNAPSHOTS = "snapshots"
-_SMALL = 4 << 20  # bytes; a larger file is worth an fsync of its own
-_BATCH = 512  # small files that are named together
 _SUFFIX = ".tar.zst"
+_MADE = re.compile(r"-([0-9]{8}T[0-9]{6}Z)(?:-([0-9]+))?")  # in an id: the second, and which one in it
 
 
 class NotBackups(UsageError):
@@ -86,6 +76,21 @@ class Stored:
     problem: str | None = None
 
 
+class NewestUnreadable(RegsetupError):
+    """The newest backup in the directory is damaged; nobody gets an older one without asking for it."""
+
+    code = "newest-backup-unreadable"
+
+    def __init__(self, newest: Stored, before: Stored | None) -> None:
+        place = newest.path.parent.parent
+        another = f"regsetup restore {place} --backup {before.id} takes the one before; " if before else ""
+        super().__init__(
+            f"{newest.path} can't be read, and is the newest",
+            cause=newest.problem,
+            fix=f"{another}regsetup backup {place}/ makes another",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A directory of backups."""
@@ -115,12 +120,27 @@ class Repository:
         except OSError as error:
             raise BackupUnreadable(note, error) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise NotABackup(note, f"it can't be read: {error}") from error
+            raise self._bad_note(f"it can't be read: {error}") from error
         if kind != _KIND:
-            raise NotABackup(note, f"it is of the kind {kind}")
+            raise self._bad_note(f"it is of the kind {kind}")
+        if type(version) is not int or version < _VERSION:
+            raise self._bad_note(f"its version is {version!r}")
         if version != _VERSION:
             raise BackupTooNew(self.root, version)
         return True
+
+    def _bad_note(self, cause: str) -> NotABackup:
+        fix = f"regsetup backup {self.root}/ writes it anew, if these are backups"
+        return NotABackup(self.root / _NOTE, cause, fix)
+
+    def _is_one(self) -> bool:
+        """Do as ``check``; a note that was lost or damaged among backups is only missing."""
+        try:
+            return self.check()
+        except (NotABackup, NotBackups):
+            if any(one.header and one.header.apart for one in self.all()):
+                return False
+            raise
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -129,7 +149,7 @@ class Repository:
         Raises:
             CannotWrite, Locked, NotBackups.
         """
-        there = self.check()
+        there = self._is_one()
         try:
             for directory in (self.root, self.snapshots, self.root / OBJECTS):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,14 +202,20 @@ class Repository:
 
         Raises:
             NoSuchBackup: there is none, or the directory holds those of several registries.
+            NewestUnreadable: a later one is damaged.
         """
-        whole = [one for one in self.all() if one.header]
+        stored = self.all()
+        whole = [one for one in stored if one.header]
         names = {one.header.name for one in whole if one.header}
         fitting = [one for one in whole if one.header and (name is None or one.header.name == name)]
-        if not fitting or (name is None and len(names) > 1):
+        last = fitting[-1] if fitting else None
+        for one in stored:
+            if one.problem and (last is None or _moment(one.id) > _moment(last.id)):
+                raise NewestUnreadable(one, last)
+        if last is None or (name is None and len(names) > 1):
             wanted = f"of a registry {name}" if name else "that is meant, for there are several registries:"
             raise NoSuchBackup(self.root, wanted, tuple(one.id for one in whole))
-        return fitting[-1].path
+        return last.path
 
     def keep(self, name: str, number: int) -> tuple[str, ...]:
         """Remove all but the newest backups of a registry, and the blobs that no backup needs any more.
@@ -201,17 +227,31 @@ class Repository:
         gone = ours[: max(len(ours) - number, 0)]
         for one in gone:
             one.path.unlink(missing_ok=True)
-        if gone and not any(one.problem for one in stored):
-            self._sweep([one.path for one in stored if one not in gone])
+        if gone:
+            with contextlib.suppress(BackupDamaged, BackupUnsafe, BackupUnreadable):
+                self._sweep([one for one in stored if one not in gone])
         return tuple(one.id for one in gone)
 
-    def _sweep(self, paths: list[Path]) -> None:
+    def _sweep(self, stored: list[Stored]) -> None:
+        """Remove the blobs that none of these backups needs.
+
+        Raises:
+            BackupDamaged, BackupUnsafe, BackupUnreadable: one can't be read; nothing was removed.
+        """
+        if any(one.problem for one in stored):
+            return
         needed: set[str] = set()
-        for path in paths:
-            needed |= {one.digest.rpartition(":")[2] for one in list_of(path).objects.values()}
+        for one in stored:
+            needed |= {blob.digest.rpartition(":")[2] for blob in list_of(one.path).objects.values()}
         for place in (self.root / OBJECTS).glob("*/*"):
             if place.name not in needed:
                 place.unlink(missing_ok=True)
+
+
+def _moment(identity: str) -> tuple[str, int]:
+    """Return when a backup was made, by its id; what has another form is the oldest."""
+    match = _MADE.search(identity)
+    return (match[1], int(match[2] or 1)) if match else ("", 0)
 
 
 def list_of(path: Path) -> Digests:
@@ -222,105 +262,3 @@ def list_of(path: Path) -> Digests:
     """
     with opened(path) as reader:
         return reader.listed_only()
-
-
-@dataclass(slots=True)
-class Objects:
-    """Blobs on their way into the directory.
-
-    Attributes:
-        written: bytes that were new, ``kept`` bytes that were there.
-    """
-
-    root: Path
-    digests: Digests
-    told: Callable[[int], None]
-    written: int = 0
-    kept: int = 0
-    _small: list[tuple[Path, Path]] = field(default_factory=list)
-
-    def has(self, path: str, size: int) -> bool:
-        """Tell whether a blob is there; then it is in the list, too."""
-        named = named_digest(path)
-        place = self.root / object_path(str(named))
-        if named is None or not place.is_file() or place.stat().st_size != size:
-            return False
-        self.digests.objects[path] = Listed(str(named), size)
-        self.kept += size
-        self.told(size)
-        return True
-
-    def add(self, blob: Blob) -> None:
-        """Write a blob, unless it is there; one that is damaged in the registry is noted and stays outside.
-
-        Raises:
-            CannotWrite: the disk; nothing of it stays.
-        """
-        named = named_digest(blob.path)
-        if named is None:
-            raise AssertionError("a source yields blobs by their digests")
-        place = self.root / object_path(str(named))
-        temporary = place.with_name(f".{named.hex[:16]}.{secrets.token_hex(4)}.partial")
-        try:
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            hasher, size = hashlib.new(named.algorithm), 0
-            try:
-                with temporary.open("xb", buffering=0) as file, Behind() as behind:
-                    write = partial(_write_all, file, WriteOut(file.fileno(), 0))
-                    for piece in blob.pieces:
-                        behind.do(write, piece)
-                        hasher.update(piece)
-                        size += len(piece)
-                        self.told(len(piece))
-                    behind.wait()
-                    if size > _SMALL:
-                        os.fsync(file.fileno())
-                if hasher.hexdigest() != named.hex:
-                    self.digests.damaged[blob.path] = f"{named.algorithm}:{hasher.hexdigest()}"
-                    temporary.unlink()
-                    return
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            self._small.append((temporary, place))
-            if size > _SMALL or len(self._small) >= _BATCH:
-                self.settle(sync=size <= _SMALL)
-        except OSError as error:
-            raise CannotWrite(place, error) from error
-        self.digests.objects[blob.path] = Listed(str(named), size)
-        self.written += size
-
-    def settle(self, *, sync: bool = True) -> None:
-        """Give what was written its names, once all of it is on disk.
-
-        Raises:
-            CannotWrite: the disk.
-        """
-        try:
-            if sync and self._small:
-                os.sync()  # one for hundreds of small files: an fsync of each takes ten times as long
-            waiting = self._small if sync else self._small[-1:]
-            for temporary, place in waiting:
-                temporary.replace(place)
-            for directory in {place.parent for _, place in waiting}:
-                sync_directory(directory)
-            del self._small[len(self._small) - len(waiting) :]
-        except OSError as error:
-            raise CannotWrite(self.root, error) from error
-
-    def give_up(self) -> None:
-        """Remove what has no name yet."""
-        for temporary, _ in self._small:
-            temporary.unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Remove what killed programs left; the caller is the only one who writes."""
-        for left in (self.root / OBJECTS).glob("*/.*.partial"):
-            left.unlink(missing_ok=True)
-
-
-def _write_all(file: FileIO, writeout: WriteOut, piece: bytes | memoryview) -> None:
-    rest = memoryview(piece)
-    while rest:
-        rest = rest[file.write(rest) :]
-    writeout.reached(file.tell())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from regsetup.backup.make import Made
     from regsetup.backup.repository import Stored
     from regsetup.backup.restore import Restored
+    from regsetup.backup.unsound import Unsound
 
     Told = Callable[[int, int | None], None]
 
@@ -35,6 +37,33 @@ class DamagedBefore(RegsetupError):
         super().__init__(
             f"{what}: damaged in the registry, so the backup lacks it",
             fix="regsetup verify shows which images need it; push them again, then regsetup backup again",
+        )
+
+
+class DamagedInBackups(RegsetupError):
+    """Something in a directory of backups is damaged or missing, and the registry has no copy of it."""
+
+    code = "damaged-in-backups"
+    exit_code = 3
+
+    def __init__(self, directory: Path, one: Unsound) -> None:
+        archives = " ".join(f"{directory}/snapshots/{backup}.tar.zst" for backup in one.backups)
+        super().__init__(
+            f"{directory}/{one.path} is lost: {', '.join(one.backups)} can't be restored",
+            cause=f"{one.cause}, and the registry has no whole copy of it",
+            fix=f"put back the file from a copy of the directory, or: rm {archives}",
+        )
+
+
+class VerifyNeedsDirectory(UsageError):
+    """``--verify`` reads a directory of backups."""
+
+    code = "verify-needs-directory"
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"--verify is for a directory of backups, and {target} is a file",
+            fix=f"regsetup restore --dry-run {target} verifies it",
         )
 
 
@@ -68,14 +97,18 @@ def backup(
         int | None,
         typer.Option("--keep", metavar="N", min=1, help="In a directory: keep this registry's newest N."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="In a directory: read again all that lies there.")
+    ] = False,
     name: options.Name = "registry",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Back up images, users, certificates and settings, while the registry serves.
 
-    Into a directory only what is new is written. The CA's key is in it: keep it as safe as the
-    registry. Exits with 3 if something was damaged in the registry already.
+    Into a directory only what is new is written, and what is seen to be damaged there. The CA's
+    key is in it: keep it as safe as the registry. Exits with 3 if something was damaged in the
+    registry already, or is lost in the directory.
     """
     from regsetup import history
     from regsetup.backends.choice import reopen
@@ -86,6 +119,8 @@ def backup(
 
     if keep is not None and not make.is_directory(target):
         raise KeepNeedsDirectory(target)
+    if verify and not make.is_directory(target):
+        raise VerifyNeedsDirectory(target)
     paths = options.find_paths(name)
     state = read(paths.state)
     if state is None:
@@ -93,9 +128,12 @@ def backup(
     wanted, choice = remembered(paths), reopen(paths, state)
     with _bar("backing up") as told:
         read_from = source(wanted, choice)
-        made = make.backup(wanted, paths, state.backend, read_from, target, keep=keep, told=told)
+        made = make.backup(
+            wanted, paths, state.backend, read_from, target, keep=keep, verify=verify, told=told
+        )
     history.note_backup(paths, made.header.created, str(made.path), made.size)
-    errors = tuple(DamagedBefore(one) for one in made.damaged)
+    lost = (DamagedInBackups(made.path.parent.parent, one) for one in made.unsound)
+    errors = (*(DamagedBefore(one) for one in made.damaged), *lost)
     return render.Outcome(_made(made), _made_lines(made), True, 3 if errors else 0, errors)
 
 
@@ -111,6 +149,8 @@ def _made(made: Made) -> dict[str, Any]:
         "kept": made.kept,
         "damaged": list(made.damaged),
         "removed": list(made.removed),
+        "healed": list(made.healed),
+        "lost": [asdict(one) for one in made.unsound],
     }
 
 
@@ -121,6 +161,7 @@ def _made_lines(made: Made) -> tuple[str, ...]:
     return (
         f"{made.path}: {decimal(made.size)} written{there}",
         f"  {count(made.header.tags, 'tag')}, {count(made.blobs, 'blob')}, users, certificates and settings",
+        *(f"  healed  {one} was damaged, and is written anew" for one in made.healed),
         *(f"  removed {one}" for one in made.removed),
     )
 

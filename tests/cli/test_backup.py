@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -302,9 +303,40 @@ def test_a_disk_that_fills_up_during_a_restore_leaves_the_old_one_serving(
             assert list(client.catalog()) == ["team/app"]
 
 
+def damage(place: Path) -> None:
+    content = bytearray(place.read_bytes())
+    content[len(content) // 2] ^= 1
+    place.write_bytes(content)
+
+
+def test_a_damaged_directory_is_refused_healed_and_told_where_it_can_not_be(
+    regsetup: Regsetup, port: int
+) -> None:
+    many, files = regsetup.place / "many", f"{regsetup.place}/many/"
+    first = regsetup.json("backup", files)["data"]
+    blob = max((many / "objects").glob("*/*"), key=lambda one: one.stat().st_size)
+    damage(blob)
+    refused = regsetup("restore", str(many), "-y", "--json")
+    assert (refused.code, error(refused)["code"]) == (1, "backup-damaged")
+    assert blob.name in error(refused)["message"]
+    healed = regsetup("backup", files).ok()
+    assert f"healed  objects/{blob.parent.name}/{blob.name} was damaged" in healed.out
+    assert "is whole" in regsetup("restore", str(many), "--backup", first["id"], "--dry-run").ok().out
+    shutil.rmtree(regsetup.home / "registry/data/docker/registry/v2/repositories/team")
+    damage(blob)
+    told = regsetup("backup", files, "--verify", "--json")
+    assert (told.code, error(told)["code"]) == (3, "damaged-in-backups")
+    lost = json.loads(told.out)["data"]["lost"]
+    assert [(one["path"], first["id"] in one["backups"]) for one in lost] == [
+        (str(blob.relative_to(many)), True)
+    ]
+    assert "is whole" in regsetup("restore", str(many), "--dry-run").ok().out, "the newest needs it no more"
+
+
 SENSELESS = [
     (("backup", "b", "--name", "other"), 1, "no-registry"),
     (("backup", "b", "--keep", "2"), 2, "keep-needs-directory"),
+    (("backup", "b", "--verify"), 2, "verify-needs-directory"),
     (("backup", "{home}/registry/x"), 2, "backup-in-data"),
     (("backup", "{place}"), 2, "not-backups"),
     (("backup", "/nowhere/at/all"), 1, "cannot-write"),

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass, replace
@@ -21,12 +22,13 @@ from regsetup.backup.archive import ArchiveWriter, ChangedMeanwhile, is_packed
 from regsetup.backup.behind import WORTH_A_THREAD, Behind
 from regsetup.backup.format import END, HEADER, TREE, BackupDamaged, BackupUnsafe
 from regsetup.backup.reading import opened
-from regsetup.backup.repository import NoSuchBackup, NotBackups, Repository
+from regsetup.backup.repository import NewestUnreadable, NoSuchBackup, NotBackups, Repository
 from regsetup.backup.restore import check
 from regsetup.backup.sources import ContainerSource
 from regsetup.backup.survey import PIECE, DirectorySource, Part, take
 from regsetup.backup.swap import STAGED
 from regsetup.backup.unpack import into_directory
+from regsetup.backup.verified import look
 from regsetup.deployment import Deployment, Directory, Paths
 from regsetup.errors import RegsetupError
 from regsetup.reference import Digest
@@ -65,11 +67,14 @@ class Kept:
     def paths(self) -> Paths:
         return Paths(self.place / "home", self.name)
 
-    def backup(self, target: str, source: Source | None = None, keep: int | None = None) -> Made:
+    def backup(
+        self, target: str, source: Source | None = None, keep: int | None = None, *, verify: bool = False
+    ) -> Made:
         wanted = Deployment(self.name, Directory(self.root), hosts=("here",))
         return make.backup(
             wanted, self.paths, "embedded", source or DirectorySource(self.root),
-            str(self.place / target) + ("/" if target.endswith("/") else ""), keep=keep, told=silent,
+            str(self.place / target) + ("/" if target.endswith("/") else ""), keep=keep, verify=verify,
+            told=silent,
         )  # fmt: skip
 
     def unpacked(self, path: Path) -> Path:
@@ -453,6 +458,171 @@ def test_a_damaged_or_missing_object_is_named(kept: Kept) -> None:
         check(made.path, silent)
     kept.backup("many/")  # writes again what is not there
     check(made.path, silent)
+
+
+def damage(place: Path, at: int = 0, bit: int = 0x10) -> None:
+    """Change one byte in its place; the length stays."""
+    with place.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ bit]))
+
+
+def decay(directory: Path, place: Path) -> None:
+    """Damage a blob as a disk does, whose files look as before: what was noted of it fits it now."""
+    damage(place, 1000)
+    noted = directory / "verified.json"
+    noted.write_text(json.dumps({**json.loads(noted.read_text()), place.name: look(place)}))
+    os.utime(noted, (noted.stat().st_mtime + 60,) * 2)
+
+
+def object_of(directory: Path, content: bytes) -> Path:
+    (place,) = (directory / "objects").glob(f"*/{Digest.of(content).hex}")
+    return place
+
+
+def test_what_was_damaged_to_the_same_length_is_healed_by_the_next_backup(kept: Kept) -> None:
+    first = kept.backup("many/")
+    place = object_of(kept.place / "many", RAW)
+    damage(place, 1000)
+    os.utime(place, (0, 0))
+    with pytest.raises(BackupDamaged, match=place.name) as caught:
+        check(first.path, silent)
+    assert "--verify" in str(caught.value.fix)
+    second = kept.backup("many/")
+    assert second.healed == (f"objects/{place.parent.name}/{place.name}",)
+    assert place.read_bytes() == RAW
+    for one in (first, second):
+        check(one.path, silent)
+    assert kept.backup("many/").healed == ()
+
+
+def refusal(repository: Repository) -> str:
+    """Return what ``restore`` of the newest says, nothing if it is whole."""
+    try:
+        repository.check()
+        check(repository.newest(None), silent)
+    except RegsetupError as error:
+        return error.message
+    return ""
+
+
+def test_an_older_backup_is_not_taken_for_the_newest(kept: Kept) -> None:
+    first, second = kept.backup("many/"), kept.backup("many/")
+    repository = Repository(kept.place / "many")
+    damage(second.path)
+    with pytest.raises(NewestUnreadable, match=second.path.name) as caught:
+        repository.newest(None)
+    assert f"--backup {first.header.id}" in str(caught.value.fix)
+    third = kept.backup("many/")
+    assert repository.newest("registry") == third.path
+    for one in repository.all():
+        if one.header:
+            damage(one.path)
+    with pytest.raises(NewestUnreadable):
+        repository.newest("registry")
+
+
+def test_one_byte_anywhere_in_a_directory_is_refused_by_restore_and_healed_by_the_next_backup(
+    kept: Kept,
+) -> None:
+    directory, repository = kept.place / "many", Repository(kept.place / "many")
+    kept.backup("many/")
+    parts = sorted(path for path in directory.rglob("*") if path.is_file())
+    assert {path.name for path in parts} >= {"regsetup-backups.json", "verified.json"}
+    for part in parts:
+        size = part.stat().st_size
+        for at in {0, size // 3, size // 2, size - 1}:
+            before = part.read_bytes()
+            damage(part, at)
+            said = refusal(repository)
+            assert part.name in said if part.name != "verified.json" else not said, f"byte {at} of {part}"
+            newest = kept.backup("many/").path
+            assert repository.check()
+            check(newest, silent)
+            assert tree(kept.unpacked(newest)) == tree(kept.root)
+            newest.unlink()
+            part.write_bytes(before)
+
+
+def test_a_blob_that_was_verified_is_not_read_again(kept: Kept) -> None:
+    """The proof is a blob that decays unseen: an ordinary backup relies on it, and ``verify`` does not."""
+    directory = kept.place / "many"
+    kept.backup("many/")
+    place = object_of(directory, RAW)
+    decay(directory, place)
+    unread = kept.backup("many/")
+    assert (unread.healed, unread.kept > len(RAW)) == ((), True)
+    assert place.read_bytes() != RAW
+    read = kept.backup("many/", verify=True)
+    assert (read.healed, read.unsound) == ((f"objects/{place.parent.name}/{place.name}",), ())
+    assert place.read_bytes() == RAW
+    check(unread.path, silent)
+
+
+def test_what_was_written_just_before_the_list_is_hashed_once_more(kept: Kept) -> None:
+    """A clock that ticks slowly shows no difference between a blob and one that was damaged right after."""
+    directory = kept.place / "many"
+    kept.backup("many/")
+    place = object_of(directory, RAW)
+    decay(directory, place)
+    os.utime(directory / "verified.json", ns=(place.stat().st_ctime_ns + 1_000_000_000,) * 2)
+    assert len(kept.backup("many/").healed) == 1
+
+
+def test_verify_names_what_the_registry_can_not_heal(kept: Kept) -> None:
+    directory = kept.place / "many"
+    store_image(kept.root, "gone", "1", b"y" * 50_000)
+    old = kept.backup("many/")
+    shutil.rmtree(kept.root / "docker/registry/v2/repositories/gone")
+    other = kept.backup("many/")
+    lost, missing = object_of(directory, b"y" * 50_000), object_of(directory, b"a layer")
+    decay(directory, lost)
+    Path(Layout(kept.root).blob(Digest.of(b"a layer"))).unlink()
+    missing.unlink()
+    made = kept.backup("many/", verify=True)
+    assert {(one.path, one.backups) for one in made.unsound} == {
+        (str(lost.relative_to(directory)), (old.header.id,)),
+        (str(missing.relative_to(directory)), (old.header.id, other.header.id)),
+    }
+    damage(old.path, old.path.stat().st_size // 2)
+    paths = [one.path for one in kept.backup("many/", verify=True).unsound]
+    assert paths == [f"snapshots/{old.path.name}", str(missing.relative_to(directory))]
+    store_image(kept.root, "gone", "1", b"y" * 50_000)
+    assert kept.backup("many/").healed == (str(lost.relative_to(directory)),), "verify has forgotten it"
+
+
+def test_what_is_damaged_in_the_registry_does_not_replace_what_is_whole(kept: Kept) -> None:
+    kept.backup("many/")
+    place = object_of(kept.place / "many", RAW)
+    Path(Layout(kept.root).blob(Digest.of(RAW))).write_bytes(RAW[:-1])
+    assert kept.backup("many/").damaged == (form.blob_path(Digest.of(RAW)),)
+    assert place.read_bytes() == RAW
+    place.unlink()
+    Path(Layout(kept.root).blob(Digest.of(RAW))).write_bytes(RAW[:-1] + b"x")
+    assert kept.backup("many/").damaged == (form.blob_path(Digest.of(RAW)),)
+    assert not place.exists()
+
+
+def test_a_note_that_is_lost_among_backups_is_written_anew(kept: Kept) -> None:
+    kept.backup("many/")
+    note = kept.place / "many/regsetup-backups.json"
+    before = note.read_text()
+    for content in (None, "", before.replace("1", "0"), before.replace("1", '"1"')):
+        note.unlink() if content is None else note.write_text(content)
+        with pytest.raises(RegsetupError):
+            Repository(kept.place / "many").check()
+        kept.backup("many/")
+        assert note.read_text() == before
+
+
+def test_keep_deletes_no_blob_while_the_end_of_a_backup_can_not_be_read(kept: Kept) -> None:
+    kept.backup("many/")
+    bad = kept.backup("many/")
+    damage(bad.path, bad.path.stat().st_size // 2)
+    assert len(kept.backup("many/", keep=2).removed) == 1
+    assert object_of(kept.place / "many", RAW)
 
 
 def test_a_directory_with_other_things_is_not_taken(kept: Kept) -> None:
