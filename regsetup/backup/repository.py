@@ -24,7 +24,7 @@ from regsetup.backup.format import (
 )
 from regsetup.backup.reading import opened
 from regsetup.errors import RegsetupError, UsageError
-from regsetup.host.files import CannotWrite, locked, write_atomic
+from regsetup.host.files import locked, make_private, remove_unfinished, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,8 @@ _VERSION = 1
 _NOTE = "regsetup-backups.json"
 _SNAPSHOTS = "snapshots"
 _SUFFIX = ".tar.zst"
+# Where nothing else is, no backups are yet: the lock, a note that was not finished, a new file system.
+_IGNORED = re.compile(rf"\.lock|\.{re.escape(_NOTE)}\..*|lost\+found")
 _MADE = re.compile(r"-([0-9]{8}T[0-9]{6}Z)(?:-([0-9]+))?")  # in an id: the second, and which one in it
 
 
@@ -114,7 +116,7 @@ class Repository:
             found = json.loads(note.read_text(encoding="utf-8"))
             kind, version = found["kind"], found["version"]
         except FileNotFoundError:
-            if self.root.is_dir() and any(one.name != ".lock" for one in self.root.iterdir()):
+            if self.root.is_dir() and any(not _IGNORED.fullmatch(one.name) for one in self.root.iterdir()):
                 raise NotBackups(self.root) from None
             return False
         except OSError as error:
@@ -149,16 +151,14 @@ class Repository:
         Raises:
             CannotWrite, Locked, NotBackups.
         """
-        there = self._is_one()
-        try:
-            for directory in (self.root, self.snapshots, self.root / OBJECTS):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(self.root, error) from error
-        with locked(self.root / ".lock"):
-            if not there:
+        make_private(self.root)
+        with locked(self.root / ".lock"):  # before it is looked at: another may just be making it
+            remove_unfinished(self.root / _NOTE)
+            if not self._is_one():
                 note = {"kind": _KIND, "version": _VERSION}
                 write_atomic(self.root / _NOTE, json.dumps(note) + "\n", mode=0o600)
+            for directory in (self.snapshots, self.root / OBJECTS):
+                make_private(directory)
             yield
 
     def place(self, identity: str) -> Path:

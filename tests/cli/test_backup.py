@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsetup.backup.make import no_collection
+from regsetup.backup.repository import Repository
 from regsetup.client import Credentials, Endpoint, RegistryClient
 from regsetup.deployment import Paths
 from regsetup.reference import Digest
@@ -467,6 +470,52 @@ def test_control_c_is_too_late_when_the_restored_registry_has_passed_its_check(
         assert "later" not in list(client.catalog())
         assert whole(client, "team/app", "1.0")
     assert not list(regsetup.home.rglob(".regsetup-*"))
+
+
+def at_once(*commands: tuple[Regsetup, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Run them at the same time; return what each said."""
+    with ThreadPoolExecutor(len(commands)) as threads:
+        started = [threads.submit(regsetup, *words, "--json") for regsetup, words in commands]
+        return [json.loads(one.result().out) for one in started]
+
+
+@pytest.mark.parametrize("registries", ["one registry", "two registries"])
+def test_backups_at_once_into_one_directory_are_whole_or_refused(
+    regsetup: Regsetup, port: int, elsewhere: Regsetup, registries: str
+) -> None:
+    many, second = regsetup.place / "many", regsetup
+    if registries == "two registries":
+        file, second = regsetup.place / "b.tar.zst", elsewhere
+        regsetup("backup", str(file)).ok()
+        more = ("--name", "second", "--port", str(free_port()), "--backend", "embedded")
+        elsewhere("restore", str(file), *more).ok()
+    name = "second" if second is elsewhere else "registry"
+    words = ("backup", f"{many}/", "--keep", "2", "--name")
+    said = at_once(*[(regsetup, (*words, "registry")), (second, (*words, name))] * 2)
+    assert any(one["ok"] for one in said)
+    assert {error["code"] for one in said for error in one["errors"]} <= {"locked"}
+    assert not list(many.rglob("*.partial"))
+    listed = regsetup.json("backups", str(many))["data"]["backups"]
+    assert {one["id"] for one in listed} <= {one["data"]["id"] for one in said if one["ok"]}
+    for one in listed:
+        found = regsetup("restore", str(many), "--backup", one["id"], "--dry-run").ok()
+        assert "2 tags, 6 blobs" in found.out
+    regsetup("restore", str(many), "--name", "registry", "-y").ok()
+    with connect(port) as client:
+        assert whole(client, "team/app", "1.0")
+
+
+def test_a_backup_beside_one_that_takes_long_is_refused_and_leaves_nothing(
+    regsetup: Regsetup, port: int
+) -> None:
+    many = regsetup.place / "many"
+    with Repository(many).opened():
+        before = files(many)
+        done = regsetup("backup", f"{many}/", "--json")
+        assert (done.code, error(done)["code"]) == (1, "locked")
+        assert f"is locked by process {os.getpid()}" in error(done)["message"]
+        assert files(many) == before
+    regsetup("backup", f"{many}/").ok()
 
 
 def test_a_collection_does_not_run_beside_a_backup(regsetup: Regsetup, port: int) -> None:

@@ -633,6 +633,14 @@ def test_a_directory_with_other_things_is_not_taken(kept: Kept) -> None:
     assert [path.name for path in (kept.place / "mine").iterdir()] == ["letter"]
 
 
+def test_a_new_disk_and_what_was_just_begun_are_taken(kept: Kept) -> None:
+    (kept.place / "many/lost+found").mkdir(parents=True)
+    (kept.place / "many/.regsetup-backups.json.0123abcd.tmp").touch()
+    made = kept.backup("many/")
+    check(made.path, silent)
+    assert not list(kept.place.glob("many/.*"))
+
+
 @pytest.mark.parametrize(
     ("note", "code"),
     [
