@@ -236,8 +236,15 @@ def export(
     ca: Ca = None,
     insecure: Insecure = False,
     mirror: Mirror = False,
+    clients: For = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> render.Outcome:
-    """Print a shell script that does the same elsewhere: regsetup trust export | ssh HOST sudo sh."""
+    """Print a shell script that does the same elsewhere: regsetup trust export | ssh HOST sudo sh.
+
+    With --remove it gives every file back as it was: ... | ssh HOST sudo sh -s -- --remove.
+    It tells the clients that are installed there, unless --for names them.
+    """
     import sys
     from datetime import UTC, datetime
 
@@ -247,8 +254,10 @@ def export(
     elsewhere = [each for each in told if not each.known]
     if not elsewhere:
         raise NeedsNoTrust(name)
-    sys.stdout.write(script(elsewhere, datetime.now(UTC)))
-    return render.Outcome()
+    text = script(elsewhere, datetime.now(UTC), clients or ())
+    if not as_json:
+        sys.stdout.write(text)
+    return render.Outcome({"addresses": [each.address for each in elsewhere], "script": text})
 
 
 def _pairs(chosen: Sequence[Client], told: Sequence[Registry]) -> list[tuple[Client, Registry]]:

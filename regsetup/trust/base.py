@@ -242,6 +242,10 @@ class Client(ABC):
         """
         return taken_back(current, touched)
 
+    def inherited(self, heir: Touched, gone: Touched) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the pieces that are ours by ``heir``, of the same file, once ``gone`` is taken back."""
+        return heir.added
+
     def settle(self) -> str | None:
         """Do what must follow the last edit, if anything; returns what is left for a person to do."""
         return None
@@ -264,7 +268,12 @@ def taken_back(current: bytes | None, touched: Touched) -> bytes | None:
         text = text.replace(piece, "", 1)
     if not touched.added:
         raise CannotTakeBack(touched.path, "the whole file")
-    return text.encode(errors="surrogateescape")
+    return what_is_left(text, touched)
+
+
+def what_is_left(text: str, touched: Touched) -> bytes | None:
+    """Return the text that others put into a file; None if it is ours and they put none there."""
+    return None if not text and touched.before is None else text.encode(errors="surrogateescape")
 
 
 def unchanged(current: bytes | None, touched: Touched) -> bool:

@@ -53,9 +53,18 @@ def choose(clients: Iterable[Client], names: Iterable[str]) -> tuple[Client, ...
         UnknownClient: a name is none of ``NAMES``.
     """
     wanted = tuple(names)
-    for name in wanted:
-        if name not in (*NAMES, ALL):
-            raise UnknownClient(name)
+    check_names(wanted)
     if not wanted or ALL in wanted:
         return tuple(client for client in clients if client.detect())
     return tuple(client for client in clients if client.name in wanted)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Hold if ``--for`` may name them all.
+
+    Raises:
+        UnknownClient: a name is none of ``NAMES``.
+    """
+    for name in names:
+        if name not in (*NAMES, ALL):
+            raise UnknownClient(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from regsetup.host.files import remove_unfinished
+from regsetup.host.files import remove_empty, remove_unfinished
 from regsetup.trust.base import CannotTakeBack, Touched, read, sha256
 
 if TYPE_CHECKING:
@@ -100,11 +100,18 @@ def _take_back(client: Client, entries: Sequence[Touched], ledger: Ledger) -> li
         with_us = read(entry.path)
         notes += _said(client.take_back(entry))
         _rebase(client, entry, with_us, ledger)
-        for directory in entry.directories:
-            with suppress(OSError):  # not empty: somebody else uses it by now
-                directory.rmdir()
         ledger.forget(entry)
+        remove_empty(entry.directories)
+        _bequeath([path for path in entry.directories if path.exists()], ledger)
     return notes
+
+
+def _bequeath(directories: Sequence[Path], ledger: Ledger) -> None:
+    """Let who still uses a directory that we made remove it in the end."""
+    for entry in ledger.entries():
+        new = [one for one in directories if one in entry.path.parents and one not in entry.directories]
+        if new:
+            ledger.note(replace(entry, directories=(*entry.directories, *new)))
 
 
 def _rebase(client: Client, gone: Touched, with_us: bytes | None, ledger: Ledger) -> None:
@@ -120,6 +127,7 @@ def _rebase(client: Client, gone: Touched, with_us: bytes | None, ledger: Ledger
             rebased = replace(rebased, after=sha256(now))
         with suppress(CannotTakeBack):
             rebased = replace(rebased, before=client.without_us(entry.before, gone))
+        rebased = replace(rebased, added=client.inherited(rebased, gone))
         ledger.note(rebased)
 
 

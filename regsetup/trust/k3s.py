@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regsetup.errors import RegsetupError
-from regsetup.trust.base import Client, Edit, Plan, read, unchanged
+from regsetup.trust.base import Client, Edit, Plan, read, unchanged, what_is_left
 
 if TYPE_CHECKING:
     from regsetup.trust.base import Registry, Touched
@@ -71,7 +71,12 @@ class K3s(Client):
         for head in (piece for piece in touched.added if piece not in lines):
             if not _parse(touched.path, text, "").get(head.rstrip(":\n")):
                 text = text.replace(head, "", 1)
-        return text.encode()
+        return what_is_left(text, touched)
+
+    def inherited(self, heir: Touched, gone: Touched) -> tuple[str, ...]:
+        """A section that we opened goes with the last registry in it."""
+        heads = (piece for piece in gone.added if not piece.startswith(" ") and piece not in heir.added)
+        return (*heir.added, *heads)
 
 
 def sections(registry: Registry, ca: Path) -> dict[str, dict[str, object]]:

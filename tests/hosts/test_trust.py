@@ -138,18 +138,41 @@ def test_a_client_pushes_and_pulls_only_while_the_exported_script_is_installed(
     assert client.sh(ETC).ok().out == before
 
 
+@pytest.mark.parametrize(
+    ("registry", "refusal"),
+    [(SECURE, "failed to verify certificate"), (INSECURE, "HTTP response to HTTPS client")],
+    ids=["tls", "plain"],
+)
 def test_a_newer_engine_pushes_and_pulls_only_while_the_exported_script_is_installed(
-    registries: Host, newer: Host
+    registries: Host, newer: Host, registry: Registry, refusal: str
 ) -> None:
     before = newer.sh(ETC).ok().out
-    assert "failed to verify certificate" in push(newer, TLS).err
-    sh(newer, SECURE).ok()
-    push(newer, TLS).ok()
-    newer("docker", "rmi", f"{TLS}/box:1").ok()
-    newer("docker", "pull", f"{TLS}/box:1").ok()
-    sh(newer, SECURE, "--remove").ok()
-    assert "failed to verify certificate" in push(newer, TLS).err
+    assert refusal in push(newer, registry.address).err
+    said = sh(newer, registry).ok().err
+    assert ("docker: reloaded (SIGHUP to dockerd" in said) is not registry.tls
+    push(newer, registry.address).ok()
+    newer("docker", "rmi", f"{registry.address}/box:1").ok()
+    newer("docker", "pull", f"{registry.address}/box:1").ok()
+    sh(newer, registry, "--remove").ok()
+    assert refusal in push(newer, registry.address).err
     assert newer.sh(ETC).ok().out == before
+
+
+def test_the_script_refuses_what_a_newer_dockerd_would_not_start_from(newer: Host) -> None:
+    """Engine 23 and later can be asked by ``dockerd --validate``."""
+    wrong = '{"no-such-key": true}'
+    newer.write(DAEMON_JSON, wrong)
+    done = sh(newer, INSECURE, "--for", "docker")
+    assert (done.code, "dockerd would not start with" in done.err, "no-such-key" in done.err) == (
+        1,
+        True,
+        True,
+    )
+    assert newer("cat", DAEMON_JSON).out == wrong
+    newer.write(DAEMON_JSON, '{"debug": true}')
+    sh(newer, INSECURE, "--for", "docker").ok()
+    sh(newer, INSECURE, "--remove").ok()
+    assert newer("cat", DAEMON_JSON).out == '{"debug": true}'
 
 
 def test_a_broken_daemon_json_stays_and_the_engine_with_it(registries: Host, client: Host) -> None:

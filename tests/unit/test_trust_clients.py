@@ -145,7 +145,22 @@ def test_two_registries_do_not_take_each_other_away(tmp_path: Path, name: str, f
     assert client.plan(both[first_to_go]).needed
     assert not client.plan(both[1 - first_to_go]).needed
     remove(client, both[1 - first_to_go].address, ledger)
-    assert not [path for path, content in tree(tmp_path).items() if content is not None]
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["docker", "buildkit", "k3s"])
+@given(st.permutations(range(3)))
+def test_three_registries_in_one_file_leave_nothing_in_whatever_order_they_go(
+    name: str, gone: list[int]
+) -> None:
+    told = [Registry(address, None) for address in (ADDRESS, "b.lan:5000", "c.lan:5000")]
+    with TemporaryDirectory() as directory:
+        client, ledger = MAKERS[name](Path(directory)), MemoryLedger()
+        for registry in told:
+            install(client, registry, ledger)
+        for index in gone:
+            remove(client, told[index].address, ledger)
+        assert tree(Path(directory)) == {}
 
 
 @each_client

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 import tomllib
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from regsetup import templating
 from regsetup.auth.certificates import Names
 from regsetup.auth.x509 import new_ca
-from regsetup.trust.base import Registry
+from regsetup.errors import RegsetupError
+from regsetup.host.daemon_json import (
+    INSECURE,
+    MIRRORS,
+    DaemonJsonUnreadable,
+    Entry,
+    add,
+    entries,
+    remove,
+    withdraw,
+)
+from regsetup.trust import install as work
+from regsetup.trust.base import Client, Registry
+from regsetup.trust.buildkit import Buildkit
+from regsetup.trust.clients import UnknownClient
+from regsetup.trust.containerd import Containerd
 from regsetup.trust.export import script
+from regsetup.trust.k3s import K3s
+from regsetup.trust.podman import Podman
+from tests.bed.daemon_texts import texts
+from tests.bed.ledger import MemoryLedger
 from tests.bed.run import need
+from tests.unit.test_trust_clients import docker, toml_texts, yaml_texts
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
     from typing import TypeAlias
 
     Registries: TypeAlias = Registry | list[Registry]
@@ -30,20 +56,22 @@ ADDRESS = "registry.lan:5000"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CA = new_ca("registry", Names.of(["registry.lan"]), NOW).certificate
 SECURE, PLAIN = Registry(ADDRESS, CA), Registry(ADDRESS, None)
-MIRRORS = [
+CACHES = [
     Registry(ADDRESS, CA, mirror=f"https://{ADDRESS}"),
     Registry(ADDRESS, None, mirror=f"http://{ADDRESS}"),
 ]
 SEVERAL = [PLAIN, Registry("10.0.0.5:5000", None), Registry("[fd00::5]:5000", None)]
 TOOLS = (
     *("cat", "mv", "cp", "mkdir", "rmdir", "dirname", "tr", "cmp"),
-    *("sort", "grep", "readlink", "id", "chmod", "rm", "sleep"),
+    *("sort", "grep", "readlink", "id", "chmod", "rm", "sleep", "awk", "sed", "date", "head", "ls", "uname"),
+    *("tail",),
 )
-PYTHON = f"{sys.base_exec_prefix}/bin/python3"
+AWKS = [one for one in ("mawk", "gawk", "original-awk", "busybox") if shutil.which(one)]
+each_awk = pytest.mark.parametrize("awk", AWKS)
 CLIENTS = ("dockerd", "podman", "containerd", "update-ca-certificates")
 each_registry = pytest.mark.parametrize(
     "registry",
-    [SECURE, PLAIN, *MIRRORS, SEVERAL, [Registry(one.address, CA) for one in SEVERAL]],
+    [SECURE, PLAIN, *CACHES, SEVERAL, [Registry(one.address, CA) for one in SEVERAL]],
     ids=["tls", "plain", "tls-mirror", "plain-mirror", "plain-several", "tls-several"],
 )
 
@@ -58,6 +86,7 @@ class Host:
     def __init__(self, directory: Path) -> None:
         self.shell = [need("dash")]
         self.root = directory / "root"
+        self.env = {"ROOT": str(self.root)}
         self._bin = directory / "bin"
         self._bin.mkdir()
         (self.root / "var" / "lib").mkdir(parents=True)
@@ -73,13 +102,26 @@ class Host:
     def uninstall(self, program: str) -> None:
         (self._bin / program).unlink()
 
+    def use_awk(self, awk: str) -> None:
+        """Let it be the machine's; with busybox, Alpine's shell is too."""
+        self.uninstall("awk")
+        (self._bin / "awk").symlink_to(need(awk))
+        if awk == "busybox":
+            self.shell = [need("busybox"), "sh"]
+
+    def let_a_person_run_it(self, home: Path) -> None:
+        self.uninstall("id")
+        (self._bin / "id").write_text("#!/bin/sh\necho 1000\n")
+        (self._bin / "id").chmod(0o755)
+        self.env = {"ROOT": "", "HOME": str(home)}
+
     def sh(self, registry: Registries, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*self.shell, "-s", "--", *args],
             input=text_of(registry),
             capture_output=True,
             text=True,
-            env={"PATH": str(self._bin), "ROOT": str(self.root), **env},
+            env={"PATH": str(self._bin), **self.env, **env},
             check=False,
         )
 
@@ -90,17 +132,18 @@ class Host:
         return target
 
     def tree(self) -> dict[str, bytes | None]:
-        return {
-            str(path.relative_to(self.root)): path.read_bytes() if path.is_file() else None
-            for path in self.root.rglob("*")
-        }
+        return tree(self.root)
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")
+    }
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    made = Host(tmp_path)
-    made.install(PYTHON)
-    return made
+    return Host(tmp_path)
 
 
 @each_registry
@@ -115,13 +158,12 @@ def test_the_script_is_clean_for_shellcheck(registry: Registries) -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
-@pytest.mark.parametrize("editor", ["python3", "jq"])
+@each_awk
 @each_registry
-def test_install_then_remove_leaves_no_trace(host: Host, registry: Registries, editor: str) -> None:
-    if editor == "jq":
-        host.uninstall("python3")
-        host.install(need("jq"))
-        host.shell = [need("busybox"), "sh"]  # Alpine's
+def test_install_then_remove_leaves_no_trace(host: Host, registry: Registries, awk: str) -> None:
+    host.use_awk(awk)
+    host.put("etc/buildkit/buildkitd.toml", "debug = true")
+    host.put("etc/rancher/k3s/registries.yaml", "mirrors:\n  docker.io: {}\n")
     host.put("etc/docker/daemon.json", '{"debug":true}')
     before = host.tree()
     done = host.sh(registry)
@@ -150,11 +192,9 @@ def test_every_client_gets_the_ca(host: Host) -> None:
     assert hosts["ca"] == f"/etc/containerd/certs.d/{ADDRESS}/ca.crt"
 
 
-@pytest.mark.parametrize("editor", ["python3", "jq"])
-def test_daemon_json_names_every_address_and_the_mirror(host: Host, editor: str) -> None:
-    if editor == "jq":
-        host.uninstall("python3")
-        host.install(need("jq"))
+@each_awk
+def test_daemon_json_names_every_address_and_the_mirror(host: Host, awk: str) -> None:
+    host.use_awk(awk)
     path = host.put("etc/docker/daemon.json", '{"registry-mirrors": ["https://theirs"]}')
     url = f"http://{ADDRESS}"
     both = [replace(SEVERAL[0], mirror=url), *SEVERAL[1:]]
@@ -167,7 +207,7 @@ def test_daemon_json_names_every_address_and_the_mirror(host: Host, editor: str)
     assert (done.returncode, "docker: does not trust late.lan:5000" in done.stdout) == (3, True)
     path.write_text(path.read_text().replace("https://theirs", "https://others"))
     assert host.sh(both, "--remove").returncode == 0
-    assert json.loads(path.read_text()) == {"registry-mirrors": ["https://others"], "insecure-registries": []}
+    assert json.loads(path.read_text()) == {"registry-mirrors": ["https://others"]}
 
 
 def test_rhel_keeps_its_cas_elsewhere(host: Host) -> None:
@@ -180,15 +220,13 @@ def test_rhel_keeps_its_cas_elsewhere(host: Host) -> None:
     assert not (host.root / "etc" / "docker").exists()
 
 
-@pytest.mark.parametrize("editor", ["python3", "jq"])
+@each_awk
 @pytest.mark.parametrize(
     "original",
     ['{"debug":   true}', '{\n\t"insecure-registries": ["a"]\n}', "", '{"insecure-registries": null}\n'],
 )
-def test_daemon_json_is_edited_and_given_back_to_the_byte(host: Host, editor: str, original: str) -> None:
-    if editor == "jq":
-        host.uninstall("python3")
-        host.install(need("jq"))
+def test_daemon_json_is_edited_and_given_back_to_the_byte(host: Host, awk: str, original: str) -> None:
+    host.use_awk(awk)
     path = host.put("etc/docker/daemon.json", original)
     path.chmod(0o640)
     done = host.sh(PLAIN)
@@ -202,11 +240,9 @@ def test_daemon_json_is_edited_and_given_back_to_the_byte(host: Host, editor: st
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("editor", ["python3", "jq"])
-def test_what_others_changed_in_daemon_json_since_stays(host: Host, editor: str) -> None:
-    if editor == "jq":
-        host.uninstall("python3")
-        host.install(need("jq"))
+@each_awk
+def test_what_others_changed_in_daemon_json_since_stays(host: Host, awk: str) -> None:
+    host.use_awk(awk)
     path = host.put("etc/docker/daemon.json", "{}")
     host.sh(PLAIN)
     path.write_text(json.dumps({"debug": True, "insecure-registries": [ADDRESS, "theirs"]}))
@@ -217,33 +253,21 @@ def test_what_others_changed_in_daemon_json_since_stays(host: Host, editor: str)
 def test_a_kill_between_the_two_writes_of_a_removal_still_gives_back_the_bytes(host: Host) -> None:
     path = host.put("etc/docker/daemon.json", '{"debug":true}')
     host.sh(PLAIN)
-    path.write_text('{\n  "debug": true,\n  "insecure-registries": []\n}\n')
+    path.write_text(path.read_text().replace(f'"{ADDRESS}"', ""))
     host.sh(PLAIN, "--remove")
     assert path.read_text() == '{"debug":true}'
 
 
-@pytest.mark.parametrize("editor", ["python3", "jq"])
+@each_awk
 @pytest.mark.parametrize("broken", ['{"debug": true,}', "[]", '{"insecure-registries": 1}'])
-def test_a_broken_daemon_json_stays_and_is_said(host: Host, editor: str, broken: str) -> None:
-    if editor == "jq":
-        host.uninstall("python3")
-        host.install(need("jq"))
+def test_a_broken_daemon_json_stays_and_is_said(host: Host, awk: str, broken: str) -> None:
+    host.use_awk(awk)
     path = host.put("etc/docker/daemon.json", broken)
     done = host.sh(PLAIN, "--for", "docker")
     assert done.returncode == 1
     assert "can't be read; it stays as it is" in done.stderr
     assert "Traceback" not in done.stderr
     assert path.read_text() == broken
-
-
-def test_without_python_and_jq_it_says_what_to_type_and_edits_nothing(host: Host) -> None:
-    host.uninstall("python3")
-    path = host.put("etc/docker/daemon.json", "{}")
-    done = host.sh(PLAIN)
-    assert done.returncode == 1
-    assert f'add "{ADDRESS}" to "insecure-registries"' in done.stderr
-    assert path.read_text() == "{}"
-    assert host.sh(PLAIN, "--status").returncode == 3
 
 
 def test_a_symbolic_link_stays_one(host: Host) -> None:
@@ -298,13 +322,64 @@ def test_wrong_usage_changes_nothing(host: Host, args: list[str]) -> None:
     assert host.tree() == before
 
 
-def test_it_wants_root_where_root_is_needed(host: Host) -> None:
-    host.uninstall("id")
-    (host.root.parent / "bin" / "id").write_text("#!/bin/sh\necho 1000\n")
-    (host.root.parent / "bin" / "id").chmod(0o755)
-    done = host.sh(SECURE, ROOT="")
-    assert done.returncode == 1
-    assert "sudo" in done.stderr
+def test_without_root_it_tells_what_is_this_persons_own(host: Host, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".config" / "docker").mkdir(parents=True)
+    (home / ".config" / "docker" / "daemon.json").write_text('{"debug": true}')
+    (home / ".config" / "buildkit").mkdir()
+    host.let_a_person_run_it(home)
+    for registry in (SECURE, PLAIN):
+        before, machine = tree(home), host.tree()
+        done = host.sh(registry)
+        assert (done.returncode, host.tree()) == (0, machine), done.stderr
+        assert "what is root's needs root: run it with sudo as well, --for docker,containerd" in done.stderr
+        made = tree(home).keys() - before.keys()
+        if registry.tls:
+            assert {
+                f".config/docker/certs.d/{ADDRESS}/ca.crt",
+                f".config/containers/certs.d/{ADDRESS}/ca.crt",
+                ".config/buildkit/certs/regsetup-registry.lan-5000.crt",
+            } <= made
+        else:
+            assert ".config/containers/registries.conf.d/50-regsetup-registry.lan-5000.conf" in made
+            assert ADDRESS in (home / ".config" / "docker" / "daemon.json").read_text()
+        assert host.sh(registry, "--status").returncode == 0
+        assert host.sh(registry, "--remove").returncode == 0
+        assert tree(home) == before
+
+
+def test_a_persons_settings_are_where_xdg_says(host: Host, tmp_path: Path) -> None:
+    host.let_a_person_run_it(tmp_path / "home")
+    host.env |= {"XDG_CONFIG_HOME": str(tmp_path / "x"), "XDG_DATA_HOME": str(tmp_path / "d")}
+    (tmp_path / "x" / "docker").mkdir(parents=True)
+    assert host.sh(SECURE, "--for", "docker").returncode == 0
+    assert (tmp_path / "x" / "docker" / "certs.d" / ADDRESS / "ca.crt").read_bytes() == CA
+    host.sh(SECURE, "--remove")
+    assert not (tmp_path / "d").exists()
+
+
+def test_docker_desktop_is_told_below_home_and_what_to_click(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "home" / ".docker" / "desktop").mkdir(parents=True)
+    host.let_a_person_run_it(tmp_path / "home")
+    done = host.sh(PLAIN, "--for", "docker")
+    assert "Docker Desktop > Settings > Docker Engine > Apply & restart" in done.stderr
+    assert json.loads((tmp_path / "home" / ".docker" / "daemon.json").read_text()) == {INSECURE: [ADDRESS]}
+
+
+@pytest.mark.parametrize("args", [("--for", "system"), ("--for", "docker,k3s")])
+def test_without_root_what_is_roots_is_refused(host: Host, tmp_path: Path, args: tuple[str, ...]) -> None:
+    (tmp_path / "home").mkdir()
+    host.let_a_person_run_it(tmp_path / "home")
+    done = host.sh(SECURE, *args)
+    assert (done.returncode, "sudo" in done.stderr, tree(tmp_path / "home")) == (1, True, {})
+
+
+def test_it_wants_root_where_nothing_is_this_persons_own(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    host.uninstall("podman")
+    host.let_a_person_run_it(tmp_path / "home")
+    done = host.sh(SECURE)
+    assert (done.returncode, "sudo" in done.stderr, tree(tmp_path / "home")) == (1, True, {})
 
 
 @pytest.mark.parametrize("lines", [50, 200, -2])
@@ -325,3 +400,210 @@ def test_a_script_that_was_cut_on_its_way_does_nothing(host: Host, lines: int) -
 def test_a_ca_without_final_line_end_is_embedded_whole(host: Host) -> None:
     host.sh(Registry(ADDRESS, CA.rstrip()))
     assert (host.root / f"etc/docker/certs.d/{ADDRESS}/ca.crt").read_bytes() == CA
+
+
+# --- the same as trust install ----------------------------------------------------------------------------
+
+
+def json_awk(awk: str, text: str, operation: str, entry: Entry, state: str = "") -> tuple[int, str]:
+    """Run the script's editor of daemon.json."""
+    program = templating.render("trust/json.awk", {})
+    command = [need(awk), "awk", program] if awk == "busybox" else [need(awk), program]
+    done = subprocess.run(
+        command,
+        input=f"{text}x\n".encode(),
+        capture_output=True,
+        env={"LC_ALL": "C", "OP": operation, "KEY": entry.key, "VALUE": entry.value, "STATE": state},
+        check=False,
+    )
+    assert (done.returncode == 2) is bool(done.stderr)
+    return done.returncode, done.stdout.decode()
+
+
+unread_texts = st.sampled_from(
+    [
+        *(
+            '{"a": 1,}',
+            "[]",
+            '{"a" 1}',
+            '{"a": 01}',
+            '{"a": "\n"}',
+            '{"a": NaN}',
+            "\ufeff{}",
+            "{} x",
+            "{a: 1}",
+        ),
+        *('{"a": "\\x"}', '{"a": [1,]}', '{"a":tru}', '{"a":-}', '"x"', "{", '{"a":1.}', '{"a":"\\u12g4"}'),
+        *('{"insecure-registries": 1}', '{"insecure-registries": [1]}', '{"insecure-registries": {}}'),
+        '{"a": 1 "b": 2}',
+    ]
+)
+odd_texts = st.sampled_from(
+    [
+        '{"insecure-registries": ["a"], "insecure-registries": ["b"]}',
+        '{"insecure-registries": ["registry.lan\\u003a5000"]}',
+        '{"insecure\\u002dregistries": ["\\u00e9", "\\ud83d\\ude00", "\\/"]}',
+        '{"a":{"insecure-registries": ["registry.lan:5000"]}, "registry-mirrors" :[ ] }',
+        '{"a":1.5e+3,"b":[{},[],"",-0.1E5,null,true,false]}\r\n',
+        '{"x":"\x7f\\"}{"}',
+    ]
+)
+
+
+@each_awk
+@settings(max_examples=60)
+@given(texts() | odd_texts | unread_texts, st.sampled_from([INSECURE, MIRRORS]))
+def test_awk_edits_daemon_json_as_trust_install_does(awk: str, text: str | None, key: str) -> None:
+    entry, text = Entry(key, ADDRESS), text or ""
+    try:
+        with_us, there = add(text, entry), ADDRESS in entries(text, key)
+    except DaemonJsonUnreadable:
+        assert json_awk(awk, text, "add", entry) == (2, "")
+        return
+    assert json_awk(awk, text, "add", entry) == (0, with_us)
+    assert json_awk(awk, text, "has", entry) == (0 if there else 1, "")
+    assert json_awk(awk, with_us, "cut", entry) == (0, remove(with_us, entry))
+    if text.strip(" \t\r\n") and not there:
+        state = json_awk(awk, text, "state", entry)[1]
+        changed = f"{with_us}\n"
+        assert json_awk(awk, changed, "withdraw", entry, state) == (0, withdraw(changed, text, entry).final)
+
+
+def clients_below(root: Path) -> list[Client]:
+    etc = root / "etc"
+    return [
+        docker(etc / "docker"),
+        Podman(etc / "containers"),
+        Containerd(etc / "containerd" / "config.toml"),
+        Buildkit(etc / "buildkit"),
+        K3s(etc / "rancher" / "k3s"),
+    ]
+
+
+@contextmanager
+def two_machines() -> Iterator[tuple[Host, Path]]:
+    """One for the script, and one for trust install."""
+    with TemporaryDirectory() as directory:
+        (Path(directory) / "script").mkdir()
+        yield Host(Path(directory) / "script"), Path(directory) / "install"
+
+
+def etc_of(root: Path) -> dict[str, bytes | None]:
+    """Return the settings below ``root``; a path in them says nothing of ``root``."""
+    found = tree(root / "etc").items()
+    return {path: text and text.replace(bytes(root), b"") for path, text in found}
+
+
+def write(root: Path, path: str, text: str | None) -> None:
+    if text is not None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text.encode())
+
+
+@settings(max_examples=30)
+@given(texts(), toml_texts | st.none(), yaml_texts | st.none(), st.booleans(), st.permutations(range(3)))
+def test_the_script_writes_what_trust_install_writes_and_gives_it_back(
+    daemon: str | None, toml: str | None, yaml: str | None, tls: bool, gone: list[int]
+) -> None:
+    """Three registries of three servers, each with a script of its own, removed in any order."""
+    told = [Registry(one.address, CA if tls else None) for one in SEVERAL]
+    with two_machines() as (host, other):
+        for root in (host.root, other):
+            (root / "etc").mkdir(parents=True)
+            write(root, "etc/docker/daemon.json", daemon)
+            write(root, "etc/buildkit/buildkitd.toml", toml)
+            write(root, "etc/rancher/k3s/registries.yaml", yaml)
+        before = host.tree()
+        for one in told:
+            done = host.sh(one, "--for", "docker,podman,containerd,buildkit,k3s")
+            assert done.returncode == 0, done.stderr
+            for client in clients_below(other):
+                work.install(client, one, MemoryLedger())
+        assert etc_of(host.root) == etc_of(other)
+        for index in gone:
+            done = host.sh(told[index], "--remove")
+            assert done.returncode == 0, done.stderr
+        assert host.tree() == before
+
+
+@settings(max_examples=20)
+@given(toml_texts, yaml_texts, st.booleans())
+def test_what_others_wrote_since_into_toml_and_yaml_stays(toml: str, yaml: str, tls: bool) -> None:
+    with two_machines() as (host, _):
+        registry = Registry(ADDRESS, CA if tls else None)
+        paths = "etc/buildkit/buildkitd.toml", "etc/rancher/k3s/registries.yaml"
+        for path, text in zip(paths, (toml, yaml), strict=True):
+            write(host.root, path, text)
+        assert host.sh(registry, "--for", "buildkit,k3s").returncode == 0
+        for path in paths:
+            write(host.root, path, (host.root / path).read_text() + "# theirs\n")
+        assert host.sh(registry, "--for", "buildkit,k3s").returncode == 0  # and again
+        done = host.sh(registry, "--remove")
+        assert done.returncode == 0, done.stderr
+        for path, text in zip(paths, (toml, yaml), strict=True):
+            kept = text if not text or text.endswith("\n") else f"{text}\n"
+            assert (host.root / path).read_text() == f"{kept}# theirs\n"
+
+
+@pytest.mark.parametrize(
+    ("client", "path", "text"),
+    [
+        ("buildkit", "etc/buildkit/buildkitd.toml", f'[registry."{ADDRESS}"]\n  http = false\n'),
+        ("k3s", "etc/rancher/k3s/registries.yaml", "mirrors: {}\n"),
+        ("k3s", "etc/rancher/k3s/registries.yaml", "- a\n"),
+        ("k3s", "etc/rancher/k3s/registries.yaml", "mirrors: {"),
+        ("k3s", "etc/rancher/k3s/registries.yaml", f'mirrors:\n  "{ADDRESS}":\n    endpoint: ["http://x"]\n'),
+        ("k3s", "etc/rancher/k3s/registries.yaml", "mirrors:\n  {a: b}\n"),
+        ("k3s", "etc/rancher/k3s/registries.yaml", "mirrors:"),
+    ],
+)
+def test_what_trust_install_does_not_edit_the_script_does_not_either(
+    client: str, path: str, text: str
+) -> None:
+    with two_machines() as (host, other):
+        for root in (host.root, other):
+            write(root, path, text)
+        before = host.tree()
+        done = host.sh(PLAIN, "--for", client)
+        assert (done.returncode, "add by hand" in done.stderr, ADDRESS in done.stderr) == (1, True, True)
+        assert host.sh(PLAIN, "--for", client, "--remove").returncode == 0
+        assert host.tree() == before
+        known = {one.name: one for one in clients_below(other)}
+        with pytest.raises(RegsetupError):
+            work.install(known[client], PLAIN, MemoryLedger())
+
+
+def test_from_plain_to_tls_leaves_nothing_of_the_first(host: Host) -> None:
+    path = host.put("etc/docker/daemon.json", "{}")
+    before = host.tree()
+    host.sh(PLAIN)
+    assert ADDRESS in path.read_text()
+    host.sh(SECURE)
+    assert path.read_text() == "{}"
+    host.sh(SECURE, "--remove")
+    assert host.tree() == before
+
+
+def test_containerds_own_config_path_is_where_it_is_told(host: Host) -> None:
+    host.put(
+        "etc/containerd/config.toml",
+        '[plugins."io.containerd.grpc.v1.cri".registry]\n config_path = "/c:/d"\n',
+    )
+    done = host.sh(SECURE, "--for", "containerd")
+    assert "config_path" not in done.stderr
+    hosts = tomllib.loads((host.root / "c" / ADDRESS / "hosts.toml").read_text())
+    assert hosts["ca"] == f"/c/{ADDRESS}/ca.crt"
+
+
+def test_the_exported_default_is_what_for_named(host: Host) -> None:
+    text = script([SECURE], NOW, ["podman", "k3s"])
+    subprocess.run(
+        [*host.shell],
+        input=text,
+        text=True,
+        env={"PATH": str(host.root.parent / "bin"), **host.env},
+        check=True,
+    )
+    assert sorted(os.listdir(host.root / "etc")) == ["containers", "rancher"]  # noqa: PTH208
+    with pytest.raises(UnknownClient):
+        script([SECURE], NOW, ["cri-o"])
