@@ -21,7 +21,7 @@ from regsetup.image.document import OCI_INDEX
 from regsetup.image.layout import INDEX, MARK, ORIGINAL, VERSION, blob_name
 from regsetup.image.layout_writer import index_entry
 from regsetup.image.writing import check_space
-from regsetup.writeout import WriteOut
+from regsetup.writeout import STEP, WriteOut, forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,8 @@ class ArchiveWriter:
                     writer.write_at(places[name][0], content)
                 yield writer
                 os.fsync(descriptor)
+                if tree.size >= STEP:
+                    forget(descriptor, 0, 0)
                 temporary.replace(path)
                 sync_directory(path.parent)
         except OSError as error:
@@ -86,7 +88,7 @@ class ArchiveWriter:
 
     def writeout(self, start: int) -> WriteOut:
         """Return what begins to put on disk what is written from there on."""
-        return WriteOut(self._descriptor, start)
+        return WriteOut(self._descriptor, start, forget=True)
 
     def write_at(self, offset: int, content: bytes) -> None:
         """Write there."""

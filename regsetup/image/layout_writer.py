@@ -29,7 +29,7 @@ from regsetup.image.layout import (
     is_layout,
     verify,
 )
-from regsetup.writeout import WriteOut
+from regsetup.writeout import STEP, WriteOut, forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,7 +191,7 @@ class Growing:
         self._final = final
         self._file = file
         self._size = size
-        self._writeout = WriteOut(file.fileno(), 0)
+        self._writeout = WriteOut(file.fileno(), 0, forget=True)
 
     def beginning(self) -> Iterator[bytes]:
         """Yield what an interrupted run left; what is longer than the blob is nothing of it."""
@@ -230,6 +230,8 @@ class Growing:
         """Put it under its final name, on the disk before that."""
         try:
             os.fsync(self._file.fileno())
+            if self._size >= STEP:
+                forget(self._file.fileno(), 0, 0)
             self._partial.replace(self._final)
         except OSError as error:
             raise CannotWrite(self._final, error) from error

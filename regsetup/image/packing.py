@@ -7,6 +7,7 @@ import tempfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from regsetup.image.docker_archive import ArchiveLayer
     from regsetup.image.files import Files, Slice
 
-LEVEL = 1  # of gzip: the fastest; a registry in the house is nearer than a smaller layer is worth
+LEVEL = 1  # the fastest that is worth it; a registry in the house is nearer than a smaller layer is worth
 _GZIP = 31  # zlib.h, windowBits: the largest window, with a gzip header that has no time in it
 _SAMPLE = 16 << 10  # bytes, of each piece
 _DENSE = 0.97  # of its length: what a sample that no compression makes smaller has at least
@@ -93,7 +94,22 @@ def _compress(
 
 
 def _member(piece: bytes) -> bytes:
-    """Return a whole gzip stream: several of them, one after the other, are one file (RFC 1952, 2.2).
+    """Return a whole gzip stream: several of them, one after the other, are one file (RFC 1952, 2.2)."""
+    return _compressor()(piece)
+
+
+@cache
+def _compressor() -> Callable[[bytes], bytes]:
+    """Return Intel's compressor, six times as fast as zlib's level 1 and as good, where there is one."""
+    try:
+        from isal import isal_zlib
+    except ImportError:  # another processor than x86_64 and arm64, or installed without it
+        return with_zlib
+    return lambda piece: isal_zlib.compress(piece, LEVEL, wbits=_GZIP)
+
+
+def with_zlib(piece: bytes) -> bytes:
+    """Compress with what Python brings.
 
     What does not get smaller is stored as it is: trying takes ten times as long as not trying.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE
 from regsetup.registry.disk.store import open_store
+from regsetup.registry.disk.uploads import portions
 from regsetup.registry.errors import (
     BlobUnknown,
     Denied,
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
 ON_DISK = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.sampled_from([1, 700, 50_000])), max_size=9))
+def test_chunks_of_any_length_are_written_in_order_64_kib_at_a_time(made: list[tuple[bytes, int]]) -> None:
+    chunks = [piece * times for piece, times in made]
+    found = list(portions(chunks))
+    assert b"".join(piece for portion in found for piece in portion) == b"".join(chunks)
+    lengths = [sum(map(len, portion)) for portion in found]
+    assert all(0 < length <= 64 << 10 for length in lengths)
+    assert all(one + other > 32 << 10 for one, other in itertools.pairwise(lengths)), (
+        "none is shorter than it need be"
+    )
 
 
 def push(store: Store, content: bytes, repository: str = "app") -> Digest:

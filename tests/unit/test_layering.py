@@ -83,7 +83,18 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "aiohttp": ("regsetup.registry",),
 }
 PROGRAM_STARTERS = {"system", "popen", "create_subprocess_exec", "create_subprocess_shell", "posix_spawn"}
-HEAVY = {"docker", "requests", "jinja2", "aiohttp", "cryptography", "bcrypt", "urllib3", "yaml", "zstandard"}
+HEAVY = {
+    "docker",
+    "requests",
+    "jinja2",
+    "aiohttp",
+    "cryptography",
+    "bcrypt",
+    "urllib3",
+    "yaml",
+    "zstandard",
+    "isal",
+}
 
 
 @dataclass(frozen=True, slots=True)

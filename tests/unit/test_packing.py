@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from regsetup.image.docker_archive import ArchiveImage, ArchiveLayer
 from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, parse
 from regsetup.image.files import DamagedImage, Directory, NoImage
-from regsetup.image.packing import packed
+from regsetup.image.packing import packed, with_zlib
 from regsetup.reference import Digest
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ def test_what_is_packed_unpacks_to_the_same(tmp_path: Path, dense: bytes, times:
         "the same bytes each time: a registry has it then"
     )
     assert pack(tmp_path, content, compress=False) == (OCI_LAYER, content)
+
+
+@pytest.mark.parametrize("content", [b"", b"a tar " * 100_000, os.urandom(1 << 20)])
+def test_without_the_fast_compressor_zlib_makes_as_much_of_it(content: bytes) -> None:
+    body = with_zlib(content)
+    assert gzip.decompress(body) == content
+    assert len(body) < len(content) * 1.001 + 100
+    assert with_zlib(content) == body
 
 
 def test_several_pieces_are_one_file_for_gzip_itself(tmp_path: Path) -> None:
