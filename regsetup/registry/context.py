@@ -54,6 +54,8 @@ class Context:
         disk: threads that wait for the disk.
         bulk: threads that send blobs.
         hashing: threads that verify what is on disk; few, so that they don't starve the rest.
+        sealing: threads that encrypt ahead of those that send.
+        sending: how many blobs are sent right now.
         receiving: how many uploads send bytes right now.
         mirror: what is behind a pull-through cache; None for a registry that takes pushes.
         received: bytes of blobs that came since the start.
@@ -65,10 +67,17 @@ class Context:
     disk: ThreadPoolExecutor = field(default_factory=lambda: _threads("disk", 8))
     bulk: ThreadPoolExecutor = field(default_factory=lambda: _threads("bulk", 8))
     hashing: ThreadPoolExecutor = field(default_factory=lambda: _threads("verify", CORES))
+    sealing: ThreadPoolExecutor = field(default_factory=lambda: _threads("seal", CORES))
+    sending: int = 0
     receiving: int = 0
     mirror: Mirror | None = None
     received: int = 0
     buffers: Buffers = field(default_factory=Buffers)
+
+    @property
+    def cores_are_free(self) -> bool:
+        """Whether one transfer gains by a second thread: with more transfers, each has its core already."""
+        return self.sending + self.receiving < CORES
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something that waits for the disk, in a thread."""
@@ -94,7 +103,7 @@ class Context:
 
     def close(self) -> None:
         """Let the threads end."""
-        for pool in (self.disk, self.bulk, self.hashing):
+        for pool in (self.disk, self.bulk, self.hashing, self.sealing):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

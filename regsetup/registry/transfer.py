@@ -1,24 +1,29 @@
 """Moves blobs between sockets and files, in pool threads, off the event loop.
 
 The connection's socket is taken over for it (``Channel.seize``). Sending: sendfile(2), or under TLS pieces
-that are read, encrypted and sent. Receiving: a mebibyte at a time is read, written and hashed, while another
-thread hashes the one before. A thread serves one client for a slice of bytes, so that many share few
-threads; a client that takes or gives nothing for a moment is waited for on the event loop.
+that are read, encrypted and sent, by two threads while cores are free. Receiving: a mebibyte at a time is
+read, written and hashed, while another thread hashes the one before. A thread serves one client for a slice
+of bytes, so that many share few threads; a client that takes or gives nothing for a moment is waited for on
+the event loop.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import select
 import socket
 import struct
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from regsetup.registry.context import CORES, Context, in_thread
+from regsetup.registry.context import Context, in_thread
 from regsetup.registry.wire.intake import Intake
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from regsetup.registry.store import Upload
     from regsetup.registry.wire.line import Line
     from regsetup.registry.wire.request import Request
@@ -28,6 +33,7 @@ PIECE = 512 << 10  # bytes a sendfile(2)
 SLICE = 64 << 20  # bytes that one client may give or take before another gets the thread
 PATIENCE = 30  # milliseconds a thread waits for a socket before it leaves that to the loop
 TLS_PIECE = 256 << 10  # bytes that are encrypted at once
+AHEAD = 3  # pieces that are encrypted before they can be sent
 READ = 64 << 10  # bytes of a small body that are read at once
 SEND_BUFFER = 256 << 10  # bytes of SO_SNDBUF where the round trip is short: it fits the cache
 NEAR = 1000  # microseconds; a longer round trip needs the kernel's autotuning
@@ -44,19 +50,32 @@ async def send(
     """
     await request.channel.begin(response)
     line = request.channel.seize()
-    _tune(line.socket)
-    pump = _send_file if line.tls is None else _send_sealed
+    if line.tls is None:
+        _tune(line.socket)
     offset, end = first, first + count
-    while offset < end or not line.flush():
-        begin = offset
-        offset = await in_thread(context.bulk, partial(pump, line, descriptor, begin, end))
-        if offset - begin < min(SLICE, end - begin):
-            await line.until(select.POLLOUT, context.settings.idle_timeout)
+    context.sending += 1
+    try:
+        while offset < end or line.holds:
+            begin = offset
+            helper = context.sealing if context.cores_are_free else None
+            offset = await in_thread(context.bulk, partial(_send, line, descriptor, begin, end, helper))
+            if line.holds or offset - begin < min(SLICE, end - begin):
+                await line.until(select.POLLOUT, context.settings.idle_timeout)
+    finally:
+        context.sending -= 1
 
 
-def _send_file(line: Line, descriptor: int, offset: int, end: int) -> int:
+def _send(line: Line, descriptor: int, offset: int, end: int, helper: ThreadPoolExecutor | None) -> int:
     """Send until the end, the end of the slice, or until the client takes nothing; return the offset."""
     stop = min(end, offset + SLICE)
+    if line.tls is None:
+        return _send_file(line, descriptor, offset, stop)
+    if helper is None or stop - offset <= TLS_PIECE:
+        return _send_sealed(line, descriptor, offset, stop)
+    return _send_ahead(line, descriptor, offset, stop, helper)
+
+
+def _send_file(line: Line, descriptor: int, offset: int, stop: int) -> int:
     connection = line.socket.fileno()
     while offset < stop:
         try:
@@ -71,21 +90,55 @@ def _send_file(line: Line, descriptor: int, offset: int, end: int) -> int:
     return offset
 
 
-def _send_sealed(line: Line, descriptor: int, offset: int, end: int) -> int:
+def _send_sealed(line: Line, descriptor: int, offset: int, stop: int) -> int:
     """The same under TLS; what is encrypted and not sent yet stays with the line."""
-    stop = min(end, offset + SLICE)
     buffer = memoryview(bytearray(TLS_PIECE))
-    while True:
-        while not line.flush():
-            if not line.wait(select.POLLOUT, PATIENCE):
-                return offset
-        if offset >= stop:
-            return offset
-        count = os.preadv(descriptor, [buffer[: stop - offset]], offset)
-        if count == 0:
-            raise _shorter()
-        line.seal(buffer[:count])
-        offset += count
+    while _flush(line) and offset < stop:
+        offset += _seal(line, descriptor, buffer[: stop - offset], offset)
+    return offset
+
+
+def _send_ahead(line: Line, descriptor: int, offset: int, stop: int, helper: ThreadPoolExecutor) -> int:
+    """The same, while another thread encrypts what comes next."""
+    room, sealed = threading.Semaphore(AHEAD), queue.SimpleQueue[bool]()
+    goes_on = True
+
+    def seal() -> int:
+        position = offset
+        buffer = memoryview(bytearray(TLS_PIECE))
+        try:
+            while position < stop and room.acquire() and goes_on:
+                position += _seal(line, descriptor, buffer[: stop - position], position)
+                sealed.put(True)
+        finally:
+            sealed.put(False)
+        return position
+
+    work = helper.submit(seal)
+    try:
+        while sealed.get() and _flush(line):
+            room.release()
+    finally:
+        goes_on = False
+        room.release()
+        offset = work.result()
+    return offset
+
+
+def _flush(line: Line) -> bool:
+    """Send what is encrypted; False if the client takes nothing for a moment."""
+    while not line.flush():
+        if not line.wait(select.POLLOUT, PATIENCE):
+            return False
+    return True
+
+
+def _seal(line: Line, descriptor: int, buffer: memoryview, offset: int) -> int:
+    count = os.preadv(descriptor, [buffer], offset)
+    if count == 0:
+        raise _shorter()
+    line.seal(buffer[:count])
+    return count
 
 
 def _shorter() -> ConnectionAbortedError:
@@ -119,7 +172,7 @@ async def receive(context: Context, request: Request, upload: Upload) -> None:
     intake = Intake(request.channel.seize(), request.channel.framing)
     try:
         while not intake.framing.done:
-            fill = partial(_fill, intake, buffers, upload, parallel=context.receiving < CORES)
+            fill = partial(_fill, intake, buffers, upload, parallel=context.cores_are_free)
             if not await in_thread(context.bulk, fill):
                 await intake.until_more(context.settings.idle_timeout)
     finally:

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,3 +161,50 @@ def test_a_client_that_takes_nothing_is_dropped(tmp_path: Path, pair: tuple[Path
             connection = client._connect()
             connection.request("GET", f"/v2/app/blobs/{digest}")
             eventually(lambda: " 499 " in running.log.read_text())
+
+
+@pytest.mark.parametrize("size", [512 << 10, 640 << 10, 768 << 10, 4 * MIB])
+def test_a_client_that_does_not_take_the_end_is_not_waited_for(
+    tmp_path: Path, pair: tuple[Path, Path], size: int
+) -> None:
+    """The end may be encrypted and wait, or the kernel may have taken it: nothing of the file is left."""
+    with Running.start(tmp_path / "data", tls_cert=pair[0], tls_key=pair[1], idle_timeout=0.3) as running:
+        with running.client(tls=trusting(pair[0])) as client:
+            digest = client.push_blob("app", os.urandom(size))
+        with socket.socket() as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            plain.connect(("127.0.0.1", running.port))
+            with trusting(pair[0]).wrap_socket(plain, server_hostname="localhost") as connection:
+                connection.sendall(f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                eventually(lambda: f"GET /v2/app/blobs/{digest}" in running.log.read_text())
+
+
+def test_a_client_that_pauses_gets_every_byte_while_others_pull(
+    secured: Running, pair: tuple[Path, Path]
+) -> None:
+    content = os.urandom(70 * MIB)  # more than a thread sends at once
+    tls = trusting(pair[0])
+    with secured.client(tls=tls) as client:
+        digest = client.push_blob("app", content)
+
+    def slowly() -> bytes:
+        with secured.client(tls=tls) as client:
+            connection = client._connect()
+            connection.request("GET", f"/v2/app/blobs/{digest}")
+            answer, pieces = connection.getresponse(), []
+            while piece := answer.read(8 * MIB):
+                pieces.append(piece)
+                time.sleep(0.05)  # longer than a thread waits for it
+            return b"".join(pieces)
+
+    def quickly(first: int) -> bool:
+        with secured.client(tls=tls) as client:
+            got = client.get(f"/v2/app/blobs/{digest}", Range=f"bytes={first}-").body
+            return got == content[first:]
+
+    with ThreadPoolExecutor(5) as pool:
+        alone = pool.submit(slowly)
+        assert alone.result() == content
+        together = [pool.submit(quickly, 11 * MIB * number + number) for number in range(4)]
+        assert pool.submit(slowly).result() == content
+        assert all(one.result() for one in together)

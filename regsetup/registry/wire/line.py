@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import select
 import ssl
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Line:
         self.socket = duplicate
         self.tls = tls
         self.ahead = ahead
-        self._sealed = memoryview(b"")
+        self._sealed: deque[memoryview] = deque()
 
     def close(self) -> bytes:
         """Give the connection back; return what was read too much."""
@@ -138,18 +139,27 @@ class Line:
         return filled
 
     def seal(self, content: memoryview) -> None:
-        """Encrypt content; it is sent by ``flush``."""
+        """Encrypt content; it is sent by ``flush``, which another thread may call meanwhile."""
         if self.tls is None:
             raise AssertionError("only under TLS")
-        self._sealed = memoryview(self.tls.seal(content))
+        self._sealed.append(memoryview(self.tls.seal(content)))
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is encrypted and not sent yet."""
+        return bool(self._sealed)
 
     def flush(self) -> bool:
         """Send what is encrypted; False where the client takes no more of it."""
         while self._sealed:
-            try:
-                self._sealed = self._sealed[self.socket.send(self._sealed) :]
-            except BlockingIOError:
-                return False
+            piece = self._sealed[0]
+            while piece:
+                try:
+                    piece = piece[self.socket.send(piece) :]
+                except BlockingIOError:
+                    self._sealed[0] = piece
+                    return False
+            self._sealed.popleft()
         return True
 
     def wait(self, event: int, milliseconds: int) -> bool:
