@@ -220,16 +220,16 @@ class Repository:
     def keep(self, name: str, number: int) -> tuple[str, ...]:
         """Remove all but the newest backups of a registry, and the blobs that no backup needs any more.
 
-        Where a backup can't be read nobody knows what it needs: then blobs stay.
+        Where a backup can't be read nobody knows what it needs: then blobs stay. Blobs are looked at also where
+        no backup goes: a run that was killed between the two leaves some that nobody needs.
         """
         stored = self.all()
         ours = [one for one in stored if one.header and one.header.name == name]
         gone = ours[: max(len(ours) - number, 0)]
         for one in gone:
             one.path.unlink(missing_ok=True)
-        if gone:
-            with contextlib.suppress(BackupDamaged, BackupUnsafe, BackupUnreadable):
-                self._sweep([one for one in stored if one not in gone])
+        with contextlib.suppress(BackupDamaged, BackupUnsafe, BackupUnreadable):
+            self._sweep([one for one in stored if one not in gone])
         return tuple(one.id for one in gone)
 
     def _sweep(self, stored: list[Stored]) -> None:
