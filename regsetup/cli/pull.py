@@ -157,7 +157,7 @@ def _opened(path: Path, form: Format, ref: str, label: Label | None, tree: Tree)
     from regsetup.image.layout_writer import LayoutWriter
 
     if form is Format.OCI:
-        with LayoutWriter.opened(path, label) as directory:
+        with LayoutWriter.opened(path, label, tree.blobs) as directory:
             yield directory
         return
     docker = form is Format.DOCKER_ARCHIVE

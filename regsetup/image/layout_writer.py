@@ -29,10 +29,11 @@ from regsetup.image.layout import (
     is_layout,
     verify,
 )
+from regsetup.image.writing import check_space
 from regsetup.writeout import STEP, WriteOut, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from regsetup.image.document import Part
@@ -79,18 +80,23 @@ class LayoutWriter:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path, label: Label | None, *, timeout: float = 10.0) -> Iterator[LayoutWriter]:
+    def opened(
+        cls, path: Path, label: Label | None, blobs: Iterable[Part] = (), *, timeout: float = 10.0
+    ) -> Iterator[LayoutWriter]:
         """Make the directory if it is not there, and keep others from writing it meanwhile.
 
         Args:
             label: what the image is to be called; None for one that has no tag.
+            blobs: what is to come, as far as it is known.
             timeout: seconds to wait for another one who writes there.
 
         Raises:
             NotALayout: there is something else.
+            NoSpace: the disk has less room than what is missing of these blobs; nothing was made.
             CannotWrite: the directory can't be made or written.
             Locked: another one is writing.
         """
+        check_space(path, _missing(Directory(path), blobs))
         try:
             path.mkdir(parents=True, exist_ok=True)
             ours = all(_OURS.fullmatch(one.name) for one in path.iterdir())
@@ -120,7 +126,7 @@ class LayoutWriter:
     def incoming(self, part: Part) -> Iterator[Growing]:
         """Open what is there of the blob; it stays where it is if the block fails."""
         final = self._path / blob_name(part.digest)
-        partial = final.with_name(f".{final.name}.partial")
+        partial = self._path / partial_name(blob_name(part.digest))
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -159,6 +165,22 @@ class LayoutWriter:
         if self._files.size(INDEX) is None:
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         return json_object(read_small(self._files, INDEX, MAX_DOCUMENT), f"{self._path}: {INDEX}")
+
+
+def _missing(files: Directory, blobs: Iterable[Part]) -> int:
+    """Return how many bytes are still to be written; an earlier run may have begun."""
+    wanted = 0
+    for blob in blobs:
+        name = blob_name(blob.digest)
+        there = files.size(name) or files.size(partial_name(name)) or 0
+        wanted += max(blob.size - there, 0)
+    return wanted
+
+
+def partial_name(name: str) -> str:
+    """Return where a blob stands until it is whole: ``blobs/sha256/.HEX.partial``."""
+    directory, _, last = name.rpartition("/")
+    return f"{directory}/.{last}.partial"
 
 
 def _with(index: dict[str, Any], root: Part, label: Label | None) -> dict[str, Any]:

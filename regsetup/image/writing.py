@@ -24,8 +24,8 @@ class NoSpace(RegsetupError):
     def __init__(self, path: Path, wanted: int, free: int) -> None:
         super().__init__(
             f"{path} has no room for the image",
-            cause=f"{wanted} bytes are missing there, and {free} are free",
-            fix=f"df -h {path}; write to another file system",
+            cause=f"it takes {wanted:,} bytes more, and {free:,} are free",
+            fix=f"df -h {path} shows what is free; make room, or name a target on another file system",
         )
 
 
@@ -70,11 +70,12 @@ class Target(Protocol):
 
 
 def check_space(path: Path, wanted: int) -> None:
-    """Compare what is to be written with what is free; ``path`` is there.
+    """Compare what is to be written with what is free at ``path``, or where it is to be made.
 
     Raises:
         NoSpace: less is free.
     """
-    free = shutil.disk_usage(path).free
+    place = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
+    free = shutil.disk_usage(place).free
     if wanted > free:
-        raise NoSpace(path, wanted, free)
+        raise NoSpace(place, wanted, free)

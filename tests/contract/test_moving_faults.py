@@ -508,6 +508,37 @@ def test_a_full_disk_is_told_and_no_half_file_has_a_name(shelf: Shelf, small_dis
         asked(Honest(shelf), lambda client: fetched(client, "team/app", "1", small_disk / "no/where.tar"))
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_free_space_is_asked_for_before_anything_is_written(
+    shelf: Shelf, small_disk: Path, regsetup: Regsetup, target: str
+) -> None:
+    with Liar(Honest(shelf)) as server:
+        said = regsetup.json("pull", f"{server.address}/team/app:1", str(small_disk / target))
+    (error,) = said["errors"]
+    assert (said["ok"], error["code"]) == (False, "no-space")
+    assert re.fullmatch(r"it takes 3,1\d\d,\d{3} bytes more, and 2,097,152 are free", error["cause"])
+    assert str(small_disk) in error["fix"]
+    assert list(small_disk.iterdir()) == []
+    assert not [one for one in server.requests if "/blobs/" in one.path and one.method == "GET"]
+
+
+def test_what_an_earlier_run_left_needs_no_space_again(
+    shelf: Shelf, small_disk: Path, regsetup: Regsetup
+) -> None:
+    directory = small_disk / "out/blobs/sha256"
+    directory.mkdir(parents=True)
+    (layer,) = (path for path in shelf.path.glob("blobs/sha256/*") if path.stat().st_size >= BIG)
+    (directory / f".{layer.name}.partial").write_bytes(layer.read_bytes()[: BIG // 2])
+    with Liar(Honest(shelf)) as server:
+        said = regsetup.json("pull", f"{server.address}/team/app:1", str(small_disk / "out"))
+    assert [error["code"] for error in said["errors"]] == ["no-space"]
+    subprocess.run(["mount", "-o", "remount,size=3300k", str(small_disk)], check=True)
+    with Liar(Honest(shelf)) as server:
+        said = regsetup.json("pull", f"{server.address}/team/app:1", str(small_disk / "out"))
+    assert said["ok"]
+    whole(small_disk / "out")
+
+
 @pytest.mark.slow
 def test_killed_at_any_point_no_half_file_has_a_name_and_the_next_run_completes_it(
     shelf: Shelf, tmp_path: Path

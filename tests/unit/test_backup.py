@@ -632,21 +632,6 @@ def test_a_note_that_is_lost_among_backups_is_written_anew(kept: Kept) -> None:
         assert note.read_text() == before
 
 
-def test_keep_frees_what_an_earlier_keep_was_killed_over_although_no_backup_goes_now(kept: Kept) -> None:
-    kept.backup("many/")
-    needed = tree(kept.place / "many/objects")
-    orphan = kept.place / f"many/objects/ab/ab{'0' * 62}"
-    orphan.parent.mkdir(exist_ok=True)
-    orphan.write_bytes(b"of a backup that was removed")
-    kept.backup("many/")
-    assert orphan.exists(), "without --keep nothing is removed"
-    made = kept.backup("many/", keep=5)
-    assert made.removed == ()
-    assert not orphan.exists()
-    assert tree(kept.place / "many/objects") == needed
-    check(made.path, silent)
-
-
 def test_keep_deletes_no_blob_while_the_end_of_a_backup_can_not_be_read(kept: Kept) -> None:
     kept.backup("many/")
     bad = kept.backup("many/")
