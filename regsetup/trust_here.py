@@ -7,7 +7,6 @@ person allows, and ``trust.json``, the ledger of every file touched outside regs
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from regsetup.errors import RegsetupError
 from regsetup.host.engine import find
 from regsetup.host.files import write_atomic
 from regsetup.host.reload import Control
+from regsetup.trust import rights
 from regsetup.trust.base import Registry, Touched
 from regsetup.trust.clients import every
 from regsetup.trust.docker import DockerMirror
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Confirm = Callable[[Sequence[str]], bool]
 
 BY_UP = ("docker", "docker-mirror", "podman")  # told by `up` itself; others on request: `trust install --for`
-BY_HAND = "sudo regsetup trust install"
 HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})  # the hosts of Docker Hub's API
 VERSION = 1
 
@@ -191,6 +190,7 @@ def wishes(
     """Compare what the clients that ``up`` tells by itself know with what they are to know.
 
     Raises:
+        NeedsRoot: a client's file is root's, and ``--trust`` insists on it.
         RegsetupError: a client's file can't be read or changed; nothing was.
     """
     found = []
@@ -210,17 +210,22 @@ def _wish(
         ours = [one for one in TrustFile(paths.home).entries() if one.address == address]
         gone = any(one.client == client.name for one in ours)
         return Wish(client.name, address, needed=True, reason="not its any more") if gone else None
-    if new_certificate and client.needs_ca and wanted.trust is not Trust.INSECURE:
-        return Wish(client.name, address, needed=True, reason="its certificate is new")
-    plan = client.plan(registry(wanted, paths, address) if client.needs_ca else bare)
+    fresh = new_certificate and client.needs_ca and wanted.trust is not Trust.INSECURE
+    plan = client.plan(_to_plan(wanted, paths, address, fresh=fresh) if client.needs_ca else bare)
     if not plan.needed:
         return Wish(client.name, address, needed=False, reason=plan.reason or "told already")
-    closed = [edit.path for edit in plan.needed if not _writable(edit.path)]
-    if closed and wanted.trust is Trust.AUTO:
-        return Wish(client.name, address, needed=False, reason=f"{closed[0]} needs root: {BY_HAND}")
+    if closed := rights.closed(plan):
+        command = rights.by_root(rights.named(paths.name), [client.name])
+        if wanted.trust is not Trust.AUTO:
+            raise rights.NeedsRoot([client.name], closed, command)
+        return Wish(client.name, address, needed=False, reason=f"{closed[0]} {rights.NEEDED}{command}")
+    if fresh:
+        return Wish(client.name, address, needed=True, reason="its certificate is new")
     return Wish(client.name, address, needed=True, reason=", ".join(str(edit.path) for edit in plan.needed))
 
 
-def _writable(path: Path) -> bool:
-    ground = next(one for one in (path, *path.parents) if one.exists())
-    return os.access(ground, os.W_OK)
+def _to_plan(wanted: Deployment, paths: Paths, address: str, *, fresh: bool) -> Registry:
+    """Return what a client is to be told; a CA that is not made yet is empty."""
+    if fresh:
+        return replace(_without_ca(wanted, address), ca=b"")
+    return registry(wanted, paths, address)

@@ -145,7 +145,15 @@ def find_address(environ: Mapping[str, str]) -> tuple[str, Path | None]:
     if environ.get("DOCKER_HOST"):
         return environ["DOCKER_HOST"], _tls_directory(environ)
     address, tls = context.read(environ, context.chosen(environ))
-    return address or DEFAULT_ENGINE, tls
+    return address or _own_socket(environ) or DEFAULT_ENGINE, tls
+
+
+def _own_socket(environ: Mapping[str, str]) -> str | None:
+    """Return the socket of this person's rootless engine, where the machine's is not for this person."""
+    own = Path(environ.get("XDG_RUNTIME_DIR") or "/nonexistent", "docker.sock")
+    if os.access(DEFAULT_ENGINE.removeprefix("unix://"), os.W_OK) or not own.is_socket():
+        return None
+    return f"unix://{own}"
 
 
 def of_this_machine(own: str | None, environ: Mapping[str, str]) -> str:

@@ -73,7 +73,7 @@ def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
         "url": f"{wanted.scheme}://{wanted.address}",
         "auth": wanted.auth,
         "users": _user_data(done),
-        "notes": [*done.survey.choice.runtime.notes, *acme.notes(wanted)],
+        "notes": [*done.survey.choice.runtime.notes, *acme.notes(wanted), *_for_root(done)],
         "origins": dict(loaded.origins),
         "checks": [one.as_dict() for one in checks],
     }
@@ -116,6 +116,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
             *choice.runtime.notes,
             *acme.notes(wanted),
             *_no_mirror(wanted),
+            *_for_root(done),
             *_unknown_authority(done),
         )
     ]
@@ -138,6 +139,15 @@ def _unknown_authority(done: Deployed) -> list[str]:
         return []
     told = f"sudo regsetup trust install --host {wanted.address} --ca FILE"
     return [f"this machine does not know who signed {wanted.cert}; each client needs that CA: {told}"]
+
+
+def _for_root(done: Deployed) -> list[str]:
+    """Say which clients of this machine only root may tell."""
+    from regsetup.step import Action, Resource
+    from regsetup.trust.rights import NEEDED
+
+    kept = [one for one in done.plan.steps if (one.resource, one.action) == (Resource.TRUST, Action.KEEP)]
+    return [f"{one.target} is not told: {one.reason}" for one in kept if NEEDED in one.reason]
 
 
 def _no_mirror(wanted: Deployment) -> list[str]:

@@ -13,7 +13,7 @@ from regsetup.cli import options, render
 from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from regsetup.deployment import Deployment, Paths
     from regsetup.trust.base import Client, Registry
@@ -117,9 +117,11 @@ def install(
     Of a cache of Docker Hub the engine is told, too, that it is a mirror.
     Every file is noted before it is changed, so that remove gives it back as it was.
     Of a registry of this machine, docker, podman and ctr then push and pull to prove
-    it. Exits with 3 if one can't.
+    it. Exits with 3 if one can't. What only root may write is named, with the
+    command that does it; the rest is done.
     """
     from regsetup.trust import install as work
+    from regsetup.trust import rights
     from regsetup.trust_here import TrustFile
 
     paths = options.find_paths(name)
@@ -127,9 +129,42 @@ def install(
     with _locked(paths):
         chosen = _clients(paths, clients, daemon, daemon_json, certs_d)
         ledger = TrustFile(paths.home)
-        done = [(each, work.install(one, each, ledger)) for one, each in _pairs(chosen, told)]
-    outcome = _done([(each.address, one) for each, one in done], "wrote")
+        plans = [(one, each, rights.closed(one.plan(each))) for one, each in _pairs(chosen, told)]
+        done = [(each.address, work.install(one, each, ledger)) for one, each, closed in plans if not closed]
+    outcome = _done(done, "wrote")
+    shut: dict[str, list[Path]] = {}
+    for one, _, closed in plans:
+        if closed:
+            shut.setdefault(one.name, []).extend(closed)
+    if shut:
+        arguments = _arguments(paths, host, ca, insecure=insecure, mirror=mirror)
+        return _for_root(
+            outcome, shut, rights.by_root(arguments, tuple(shut)), insist=bool(clients) or not done
+        )
     return outcome if host or no_check else _proven(outcome, paths)
+
+
+def _for_root(
+    outcome: render.Outcome, shut: Mapping[str, Sequence[Path]], command: str, *, insist: bool
+) -> render.Outcome:
+    """Say which files are root's; an error where they were asked for, or the engine's are among them."""
+    from regsetup.trust.rights import NeedsRoot
+
+    error = NeedsRoot(tuple(shut), [path for paths in shut.values() for path in paths], command)
+    data = {**outcome.data, "needs_root": {"clients": list(shut), "command": command}}
+    if insist or "docker" in shut:
+        return replace(outcome, data=data, code=1, errors=(error,))
+    return replace(outcome, data=data, lines=(*outcome.lines, error.message, f"  to do     {command}"))
+
+
+def _arguments(
+    paths: Paths, host: str | None, ca: Path | None, *, insecure: bool, mirror: bool
+) -> tuple[str, ...]:
+    """Return what names the registry to another ``trust`` command."""
+    from regsetup.trust.rights import named
+
+    about = (*(("--host", host) if host else named(paths.name)), *(("--ca", str(ca)) if ca else ()))
+    return (*about, *(("--insecure",) if insecure else ()), *(("--mirror",) if mirror else ()))
 
 
 def _proven(outcome: render.Outcome, paths: Paths) -> render.Outcome:
@@ -176,7 +211,21 @@ def remove(
         done = [(address, work.remove(one, address, ledger)) for one in chosen for address in addresses]
     touched = [(address, one) for address, one in done if one.paths]
     outcome = _done(touched, "gave back")
-    return outcome if touched else replace(outcome, lines=("nothing to do: no client was told of it",))
+    if not touched:
+        outcome = replace(outcome, lines=("nothing to do: no client was told of it",))
+    return replace(outcome, lines=(*outcome.lines, *_by_script(paths, host, addresses)))
+
+
+def _by_script(paths: Paths, host: str | None, addresses: Sequence[str]) -> list[str]:
+    """Say how to take back what the exported script told this machine's clients."""
+    from regsetup.trust.base import Registry
+
+    ledger = Path("/var/lib/regsetup-trust")
+    if not any((ledger / Registry(one, None).slug).exists() for one in addresses):
+        return []
+    words = " ".join(_arguments(paths, host, None, insecure=host is not None, mirror=False))
+    command = f"regsetup trust export{words and f' {words}'} | sudo sh -s -- --remove"
+    return [f"root's clients were told by the exported script: {command}"]
 
 
 def _done(done: Sequence[tuple[str, Done]], verb: str) -> render.Outcome:

@@ -92,7 +92,7 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
             Severity.ERROR,
             f"the engine has not taken {address} from {facts.engine.config}",
             "the file was changed after the engine read it",
-            "sudo regsetup trust install",
+            f"{facts.command} trust install",
         )
     if address in listed and facts.wanted.tls is not Tls.OFF:
         yield Finding(
@@ -100,7 +100,7 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
             Severity.WARNING,
             f"the engine does not check the certificate of {address}",
             f"{facts.engine.config} names it in {INSECURE}, though it speaks TLS",
-            "sudo regsetup trust remove, then sudo regsetup trust install",
+            f"{facts.command} trust remove, then {facts.command} trust install",
         )
 
 
@@ -112,7 +112,7 @@ def _trust(facts: Facts) -> Iterator[Finding]:
                 Severity.WARNING,
                 f"the engine does not ask {facts.wanted.address} first for images of Docker Hub",
                 client.detail,
-                f"sudo regsetup trust install --for {client.client}",
+                f"{facts.command} trust install --for {client.client}",
             )
         elif client.state is State.DIFFERS:
             yield Finding(
@@ -120,7 +120,7 @@ def _trust(facts: Facts) -> Iterator[Finding]:
                 Severity.WARNING,
                 f"{client.client} does not trust {facts.wanted.address}",
                 client.detail,
-                f"sudo regsetup trust install --for {client.client}",
+                f"{facts.command} trust install --for {client.client}",
             )
 
 

@@ -67,6 +67,7 @@ def look(paths: Paths, environ: Mapping[str, str]) -> Facts:
     return replace(
         facts,
         there=state is not None,
+        command="sudo regsetup" if os.geteuid() == 0 else "regsetup",
         engine_address=own,
         engine_closed=closed_socket(own or shell),
         shell_engine=shell,

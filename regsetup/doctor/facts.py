@@ -56,6 +56,7 @@ class Facts:
         shell_engine: where docker commands of this shell go; ``shell_trouble``: why they can't.
         engine_closed: the engine's address, where its socket is there and this user may not use it.
         engine_installed: whether this machine has a dockerd, running or not.
+        command: how regsetup is called for this registry, by root or by the person whose it is.
         engine_uid, storage_owner: user ids, as this machine sees them.
         answers: whether the registry answers on this machine.
         listens: who holds its port; ``shadow``: who holds it on ``::1``, where the registry does not listen.
@@ -99,3 +100,4 @@ class Facts:
     engine_installed: bool = False
     engine_uid: int | None = None
     storage_owner: int | None = None
+    command: str = "sudo regsetup"

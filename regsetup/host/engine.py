@@ -6,6 +6,7 @@ started by hand, rootless engines, and Docker Desktop, whose engine lives in a v
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -17,6 +18,7 @@ import psutil
 from regsetup.errors import RegsetupError
 from regsetup.host.daemon_json import INSECURE, MIRRORS
 from regsetup.host.docker_info import is_desktop
+from regsetup.host.files import config_home
 from regsetup.host.process import ProgramMissing, run
 
 if TYPE_CHECKING:
@@ -139,34 +141,50 @@ def find(endpoint: str, info: Info | None, *, home: Path | None = None) -> Docke
     if scheme != "unix" or info is not None:
         return Dockerd(Manager.ELSEWHERE)
     files = tuple(_texts(_FLAG_FILES))
-    return _located(Dockerd(Manager.STOPPED, flag_files=files), home, rootless=_is_rootless(socket))
+    base = config_home(home) / "docker" if _is_rootless(socket) else _ETC
+    return _located(Dockerd(Manager.STOPPED, flag_files=files), base)
 
 
 def _is_rootless(socket: str) -> bool:
     """Rootless engines listen below the person's runtime directory (docker.com, "Rootless mode")."""
-    return socket.startswith("/run/user/")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return socket.startswith("/run/user/") or (bool(runtime) and Path(socket).parent == Path(runtime or ""))
 
 
 def _describe(process: psutil.Process, home: Path) -> Dockerd:
     manager, unit = _managed_by(process)
-    args = tuple(process.cmdline())
+    args = (_program(process), *process.cmdline()[1:])
     files: tuple[tuple[str, str], ...] = ()
     if manager in (Manager.SYSTEMD, Manager.SYSTEMD_USER):
         files = tuple(_unit_files(systemctl(manager), unit))
     elif manager is Manager.SERVICE:
         files = tuple(_texts(_FLAG_FILES))
     found = Dockerd(manager, pid=process.pid, unit=unit, args=args, flag_files=files)
-    return _located(found, home, rootless=_in_user_namespace(process.pid))
+    if _in_user_namespace(process.pid):
+        return _located(found, _config_home_of(process, home) / "docker")
+    return _located(found, _SNAP if found.unit.startswith("snap.") else _ETC)
 
 
-def _located(found: Dockerd, home: Path, *, rootless: bool) -> Dockerd:
+def _program(process: psutil.Process) -> str:
+    """Return what to call it by: a rootless one may have been found on another PATH than this shell's."""
+    name = process.cmdline()[0]
+    try:
+        return name if name.startswith("/") else process.exe() or name
+    except psutil.Error:  # another person's
+        return name
+
+
+def _config_home_of(process: psutil.Process, home: Path) -> Path:
+    """Return where a rootless dockerd looks: by its own environment, which may not be this shell's."""
+    try:
+        environ = process.environ()
+    except psutil.Error:  # another person's
+        return config_home(home)
+    return Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or home) / ".config")
+
+
+def _located(found: Dockerd, base: Path) -> Dockerd:
     """Say which files the engine reads."""
-    if rootless:
-        base = home / ".config" / "docker"
-    elif found.unit.startswith("snap."):
-        base = _SNAP
-    else:
-        base = _ETC
     named = found.values("--config-file")
     config = Path(named[-1]) if named else base / "daemon.json"
     return replace(found, config=config, certs_d=(_ETC if base == _SNAP else base) / "certs.d")
@@ -193,12 +211,26 @@ def _is_dockerd(process: psutil.Process) -> bool:
 
 
 def _serves(process: psutil.Process, socket: Path) -> bool:
-    """Tell whether a dockerd's flags name ``socket``; no ``-H``, and ``fd://``, stand for the default one."""
+    """Tell whether a dockerd's flags name ``socket``; no ``-H``, and ``fd://``, stand for its default one."""
     args = tuple(process.cmdline())
     hosts = flag_values(args, "-H") + flag_values(args, "--host")
     if not hosts or any(host.startswith("fd://") for host in hosts):
-        return socket == Path(DEFAULT_SOCKET).resolve()
+        return socket == _default_socket(process).resolve()
     return any(Path(host.removeprefix("unix://")).resolve() == socket for host in hosts)
+
+
+def _default_socket(process: psutil.Process) -> Path:
+    """Return where a dockerd listens that was told nothing else; a rootless one has sockets of its own.
+
+    RootlessKit gives it a network namespace, so that its sockets are not among those of this machine.
+    """
+    if not _in_user_namespace(process.pid):
+        return Path(DEFAULT_SOCKET)
+    try:
+        runtime = process.environ().get("XDG_RUNTIME_DIR")
+    except psutil.Error:
+        runtime = None
+    return Path(runtime or f"/run/user/{process.uids().real}", "docker.sock")
 
 
 def _managed_by(process: psutil.Process) -> tuple[Manager, str]:

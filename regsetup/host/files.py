@@ -174,6 +174,18 @@ def _holds(descriptor: int, path: Path) -> bool:
     return there is not None and os.path.samestat(there, os.fstat(descriptor))
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it.
+
+    Raises:
+        CannotWrite: the system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
 def make_private(path: Path) -> None:
     """Make a directory, and those above it, that only its owner may enter.
 
@@ -184,6 +196,11 @@ def make_private(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(path, error) from error
+
+
+def config_home(home: Path) -> Path:
+    """Return where a person's programs keep their settings (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
 
 
 def remove_empty(directories: Iterable[Path]) -> None:

@@ -19,7 +19,7 @@ from regsetup.deployment import Daemon
 from regsetup.errors import RegsetupError
 from regsetup.host.docker_info import has_live_restore
 from regsetup.host.engine import Dockerd, Manager
-from regsetup.host.files import write_atomic
+from regsetup.host.files import make_directory, write_atomic
 from regsetup.host.process import run
 from regsetup.host.restart import START_SECONDS, Starter, starter
 
@@ -155,7 +155,7 @@ class Control:
         config = self.engine.config
         old = config.read_bytes() if config.exists() else None
         self._validate(text)
-        config.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(config.parent)
         write_atomic(config, text)
         if self.engine.manager is Manager.STOPPED:
             return Applied(Outcome.NOT_RUNNING, "dockerd is not running and will read it when it starts")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
+from regsetup.host.files import config_home
 from regsetup.trust.base import Client, Edit, Plan, read
 from regsetup.trust.containerd import parse_toml
 
@@ -41,6 +42,7 @@ class Buildkit(Client):
 
     def __init__(self, directory: Path = ETC) -> None:
         self._directory = directory
+        self._restart = f"systemctl {'' if directory == ETC else '--user '}restart buildkit"
 
     def detect(self) -> bool:
         """Tell whether buildkitd is installed, or somebody has configured it."""
@@ -64,7 +66,7 @@ class Buildkit(Client):
         lead = "" if not text or text.endswith("\n") else "\n"
         after = text if block in text else text + lead + block
         edits.append(Edit(path, before, after.encode(), (block,)))
-        return Plan(tuple(edits), notes=("buildkitd reads it when it starts: systemctl restart buildkit",))
+        return Plan(tuple(edits), notes=(f"buildkitd reads it when it starts: {self._restart}",))
 
 
 def table(registry: Registry, ca: Path) -> str:
@@ -75,4 +77,4 @@ def table(registry: Registry, ca: Path) -> str:
 
 def directory_of(home: Path) -> Path:
     """Return where this user's buildkitd looks."""
-    return ETC if os.geteuid() == 0 else home / ".config" / "buildkit"
+    return ETC if os.geteuid() == 0 else config_home(home) / "buildkit"

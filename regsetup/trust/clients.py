@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regsetup.errors import UsageError
-from regsetup.trust import buildkit, podman, system
+from regsetup.trust import buildkit, containerd, podman, system
 from regsetup.trust.buildkit import Buildkit
 from regsetup.trust.containerd import Containerd
 from regsetup.trust.docker import Docker, DockerMirror
@@ -39,7 +39,7 @@ def every(control: Control, home: Path) -> tuple[Client, ...]:
         Docker(control),
         DockerMirror(control),
         Podman(podman.directory_of(home)),
-        Containerd(),
+        Containerd(containerd.directory_of(home) / "config.toml"),
         Buildkit(buildkit.directory_of(home)),
         K3s(),
         System(system.family()),

@@ -6,12 +6,14 @@ https://github.com/containerd/containerd/blob/main/docs/hosts.md. The CRI plugin
 
 from __future__ import annotations
 
+import os
 import shutil
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regsetup.errors import RegsetupError
+from regsetup.host.files import config_home
 from regsetup.trust.base import Client, Edit, Plan, read
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ class Containerd(Client):
         self._config = config
 
     def detect(self) -> bool:
-        """Tell whether containerd is installed."""
-        return shutil.which("containerd") is not None
+        """Tell whether containerd is installed; a rootless one, by its directory."""
+        if self._config.parent == ETC:
+            return shutil.which("containerd") is not None
+        return self._config.parent.exists()
 
     def plan(self, registry: Registry) -> Plan:
         """Plan ``hosts.toml``, and the CA beside it.
@@ -106,3 +110,8 @@ def _advice(config: Path, hosts_dir: Path) -> str:
         f'config_path = "{hosts_dir}" to {config}, then systemctl restart containerd; '
         f"ctr needs --hosts-dir {hosts_dir}"
     )
+
+
+def directory_of(home: Path) -> Path:
+    """Return where this user's containerd, and nerdctl, look."""
+    return ETC if os.geteuid() == 0 else config_home(home) / "containerd"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from regsetup.host.files import remove_empty, remove_unfinished
+from regsetup.host.files import make_directory, remove_empty, remove_unfinished
 from regsetup.trust.base import CannotTakeBack, Touched, read, sha256
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def install(client: Client, registry: Registry, ledger: Ledger) -> Done:
     notes = list(plan.notes)
     for edit in plan.needed:
         ledger.note(_touched(client, registry, edit, known.get(edit.path)))
-        edit.path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(edit.path.parent)
         notes += _said(client.apply(edit))
     if plan.needed:
         notes += _said(client.settle())

@@ -59,7 +59,8 @@ install_buildkit() {
     export PIECE
     merge "$buildkit/buildkitd.toml" append "$PIECE" "$PIECE" || return 0
     if [ "$scheme" = https ]; then ca | put "$ROOT$(buildkit_ca)"; fi
-    say "  to do  buildkitd reads it when it starts: systemctl restart buildkit"
+    if [ "$person" = yes ]; then user=--user; else user=; fi
+    say "  to do  buildkitd reads it when it starts: systemctl ${user:+$user }restart buildkit"
 }
 
 status_buildkit() {

@@ -32,6 +32,12 @@ start() {
 DOCKER = f"""{AS_DEV}
 start /usr/share/docker.io/contrib/dockerd-rootless.sh --storage-driver=vfs --iptables=false --ip6tables=false
 """
+DOCKER_ELSEWHERE = (
+    DOCKER.replace("start /usr", "start --setenv=XDG_CONFIG_HOME=/home/dev/conf /usr")
+    + """
+install -d -o dev /home/dev/conf
+"""
+)
 # It asks for more open files than a machine within a machine may give.
 PODMAN = f"""{AS_DEV}
 install -d -o dev /home/dev/.config /home/dev/.config/containers
@@ -70,6 +76,12 @@ def up(host: Host, image: str) -> str:
     return said
 
 
+def by_runtime(host: Host, command: str) -> Completed:
+    """Run it where nothing but XDG_RUNTIME_DIR leads to the engine, and Docker's own command is told."""
+    words = "export XDG_RUNTIME_DIR=/home/dev/run"
+    return host("su", "--login", "dev", "--command", f"{words}; {command}")
+
+
 def tear_down(host: Host) -> None:
     as_dev(host, "regsetup gc && regsetup verify && regsetup teardown --purge -y").ok()
     for what in ("ps -aq", "volume ls -q", "images -q"):
@@ -84,6 +96,44 @@ def test_a_rootless_engine_runs_a_registry_from_up_to_teardown(host: Host, regis
     wait_for("the rootless engine", lambda: as_dev(host, "docker info").code == 0, seconds=60)
     assert "11 of 11 checks hold" in up(host, registry_image), "the engine's push and pull too"
     tear_down(host)
+
+
+@pytest.mark.parametrize(
+    ("kind", "refusal", "told"),
+    [
+        ("", "signed by unknown authority", "certs.d/ADDRESS/ca.crt"),
+        ("--insecure", "HTTP response to HTTPS client", "daemon.json"),
+    ],
+    ids=["tls", "plain"],
+)
+def test_a_rootless_engine_with_settings_elsewhere_is_told_by_up_and_by_the_script(
+    host: Host, registry_image: str, kind: str, refusal: str, told: str
+) -> None:
+    """Its XDG_CONFIG_HOME is not the shell's, and no DOCKER_HOST leads to its socket."""
+    host.sh(DOCKER_ELSEWHERE).ok()
+    wait_for("the rootless engine", lambda: as_dev(host, "docker info").code == 0, seconds=60)
+    files = host.sh("find /home/dev/conf /home/dev/.config/docker -type f | sort").ok().out
+    address = f"{host.sh('hostname -I').ok().out.split()[0]}:5003"
+    place = f"/home/dev/conf/docker/{told.replace('ADDRESS', address)}"
+    up = f"regsetup up --bind 0.0.0.0 --host {address.partition(':')[0]} --port 5003 --no-auth -y {kind}"
+    said = by_runtime(host, f"{up} --backend embedded")
+    assert said.code == 0, said.err
+    assert "9 of 9 checks hold" in said.out, "the rootless engine pushed and pulled"
+    assert host("ls", place).code == 0
+    assert host("ls", place.replace("/conf/", "/.config/")).code != 0
+    by_runtime(host, "regsetup trust remove").ok()
+    assert host("ls", place).code != 0
+    as_dev(host, f"docker load -i /srv/registry.tar && docker tag {registry_image} {address}/a:1").ok()
+    push = f"docker push {address}/a:1"
+    assert refusal in as_dev(host, push).err
+    by_runtime(host, "regsetup trust export | sh").ok()
+    assert host("ls", place).code == 0
+    as_dev(host, push).ok()
+    by_runtime(host, "regsetup trust export | sh -s -- --remove").ok()
+    assert refusal in as_dev(host, push).err
+    as_dev(host, "docker rmi -f $(docker images -q)").ok()
+    tear_down(host)
+    assert host.sh("find /home/dev/conf /home/dev/.config/docker -type f | sort").ok().out == files
 
 
 def test_rootless_podman_runs_a_registry_from_up_to_teardown(host: Host, registry_image: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from regsetup.host.daemon_json import INSECURE, MIRRORS
 from regsetup.host.docker_info import host_of, is_desktop, is_insecure, mirrors
 from regsetup.host.engine import (
+    _SNAP,
     Dockerd,
     FlagConflict,
     Manager,
@@ -291,8 +292,8 @@ def test_without_systemctl_no_unit_has_a_main_process(
 
 
 def test_snap_and_rootless_engines_read_other_files(tmp_path: Path) -> None:
-    snap = _located(Dockerd(Manager.SYSTEMD, unit="snap.docker.dockerd.service"), tmp_path, rootless=False)
+    snap = _located(Dockerd(Manager.SYSTEMD, unit="snap.docker.dockerd.service"), _SNAP)
     assert snap.config == Path("/var/snap/docker/current/config/daemon.json")
-    rootless = _located(Dockerd(Manager.SYSTEMD_USER, unit="docker.service"), tmp_path, rootless=True)
+    rootless = _located(Dockerd(Manager.SYSTEMD_USER, unit="docker.service"), tmp_path / ".config" / "docker")
     assert rootless.certs_d == tmp_path / ".config" / "docker" / "certs.d"
     assert systemctl(rootless.manager) == ("systemctl", "--user")
