@@ -220,8 +220,8 @@ class Repository:
     def keep(self, name: str, number: int) -> tuple[str, ...]:
         """Remove all but the newest backups of a registry, and the blobs that no backup needs any more.
 
-        Where a backup can't be read nobody knows what it needs: then blobs stay. Where no backup goes they are
-        looked at, too: a run that was killed between the two leaves some that nobody needs.
+        Where a backup can't be read nobody knows what it needs: then blobs stay. Where no backup goes they
+        are looked at, too: a run that was killed between the two leaves some that nobody needs.
         """
         stored = self.all()
         ours = [one for one in stored if one.header and one.header.name == name]
