@@ -68,7 +68,8 @@ class Digest:
             )
         if len(encoded) != length or not _HEX.fullmatch(encoded):
             raise BadReference(
-                f"not a digest: {text!r} has no {length} lower-case hex digits after {algorithm}:"
+                f"not a digest: {text!r} has no {length} lower-case hex digits after {algorithm}:",
+                fix="copy it whole from what regsetup inspect shows",
             )
         return cls(algorithm, encoded)
 
@@ -117,16 +118,19 @@ class Reference:
                     fix="HOST:PORT/NAME, such as registry.lan:5000/team/app",
                 )
         repository, colon, tag = rest.partition(":")
+        lower = repository.lower()
         if not is_repository(repository):
             raise BadReference(
                 f"bad repository name {repository!r} in {text!r}",
                 cause="names are lower-case letters, digits and separators (. _ __ -), "
                 f"joined by /, at most {MAX_REPOSITORY} characters",
+                fix=f"write {lower}" if is_repository(lower) else "NAME:TAG, such as team/app:1.0",
             )
         if colon and not is_tag(tag):
             raise BadReference(
                 f"bad tag {tag!r} in {text!r}",
                 cause="a tag is at most 128 letters, digits, _ . or -, not starting with . or -",
+                fix="NAME:TAG, such as team/app:1.0",
             )
         return cls(registry, repository, tag or None, digest)
 

@@ -6,7 +6,9 @@ import json
 import socket
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from regsetup.client.endpoint import is_loopback
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
@@ -125,7 +127,9 @@ class NotFound(RegistryError):
 
     def __init__(self, address: str, asked: str, said: str) -> None:
         super().__init__(
-            f"{address} has nothing for {asked}", cause=said or "it answered 404", fix="regsetup catalog"
+            f"{address} has nothing for {asked}",
+            cause=said or "it answered 404",
+            fix=f"regsetup catalog --registry {address}",
         )
 
 
@@ -240,10 +244,13 @@ def from_tls(address: str, error: BaseException) -> RegistryError:
 def from_connect(address: str, error: BaseException) -> RegistryError:
     """Explain a connection that did not come about."""
     if isinstance(error, ConnectionRefusedError):
+        here = is_loopback(urlsplit(f"//{address}").hostname or "")
         return Unreachable(
             f"{address} refuses the connection",
             cause="nothing listens there",
-            fix="regsetup status; regsetup up starts it",
+            fix="regsetup status; regsetup up starts it"
+            if here
+            else "check host and port, and that the registry runs there",
         )
     if isinstance(error, socket.gaierror):
         return Unreachable(
@@ -255,6 +262,6 @@ def from_connect(address: str, error: BaseException) -> RegistryError:
         return Unreachable(
             f"{address} does not answer",
             cause="no answer within the time allowed",
-            fix="check the firewall and whether the registry runs: regsetup status",
+            fix="check the firewall, and whether the registry runs",
         )
     return Unreachable(f"{address} can't be reached", cause=str(error), fix="regsetup doctor")

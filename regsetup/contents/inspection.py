@@ -51,7 +51,7 @@ class NoSuchRepository(RegistryError):
         super().__init__(
             f"{address} has no repository {repository}",
             cause=cause,
-            fix="regsetup catalog lists those it has",
+            fix=f"regsetup catalog --registry {address} lists those it has",
         )
 
 
@@ -65,7 +65,7 @@ class NoSuchImage(RegistryError):
         super().__init__(
             f"{address} has no {repository}{':' if isinstance(target, str) else '@'}{target}",
             cause=f"its tags are {', '.join(tags[-_SHOWN_TAGS:])}{more}" if tags else "it has no tags",
-            fix=f"regsetup tags {repository}",
+            fix=f"regsetup tags {repository} --registry {address} lists those it has",
         )
 
 
@@ -78,7 +78,7 @@ class NoSuchBlob(RegistryError):
         super().__init__(
             f"{address} has no blob {digest} in {repository}",
             cause=cause,
-            fix=f"regsetup inspect {repository}:TAG lists those of an image",
+            fix=f"regsetup inspect {repository}:TAG --registry {address} lists those of an image",
         )
 
 

@@ -76,6 +76,6 @@ def check_space(path: Path, wanted: int) -> None:
         NoSpace: less is free.
     """
     place = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
-    free = shutil.disk_usage(place).free
-    if wanted > free:
-        raise NoSpace(place, wanted, free)
+    there = shutil.disk_usage(place)
+    if there.total and wanted > there.free:  # what has no size at all, such as /proc, tells nothing of itself
+        raise NoSpace(place, wanted, there.free)

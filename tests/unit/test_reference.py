@@ -100,6 +100,13 @@ def test_the_part_that_is_wrong_is_named(text: str, part: str) -> None:
     with pytest.raises(BadReference, match=part) as caught:
         Reference.parse(text)
     assert caught.value.code == "bad-reference"
+    assert caught.value.fix
+
+
+def test_a_name_in_capitals_is_given_back_as_it_may_be() -> None:
+    with pytest.raises(BadReference) as caught:
+        Reference.parse("reg.example/Team/App:1")
+    assert caught.value.fix == "write team/app"
 
 
 @given(st.binary(), st.sampled_from(["sha256", "sha512"]))
