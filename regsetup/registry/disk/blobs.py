@@ -46,7 +46,7 @@ class Blobs:
         Raises:
             BlobUnknown: the repository has no link to it, or one that is damaged.
         """
-        found = layout.read_own_link(self._places.layer_link(repository, digest), digest)
+        found = self._places.read_own_link(self._places.layer_link(repository, digest), digest)
         if found is None:
             raise BlobUnknown("blob unknown to registry", detail={"digest": str(digest)})
         return found

@@ -6,6 +6,8 @@ Everything that is joined to a path here was checked against the grammar before:
 
 from __future__ import annotations
 
+import os
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,15 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_LINK = 256  # bytes; sha512:<128 hex> has 135
+MAX_KNOWN = 8192  # links that are kept in memory; 3 MiB
+SETTLED = 2_000_000_000  # nanoseconds; more than the clock of any file system takes from one tick to the next
+
+_Signature = tuple[int, int, int]
 
 
 class Layout:
-    """The paths below one root."""
+    """The paths below one root, and what its links say."""
 
     def __init__(self, root: Path) -> None:
         self.base = str(root / "docker" / "registry" / "v2")
         self.blobs = f"{self.base}/blobs"
         self.repositories = f"{self.base}/repositories"
+        self._known: dict[str, tuple[_Signature, Digest]] = {}
 
     def blob_directory(self, digest: Digest) -> str:
         """Return the directory that holds a blob's ``data``."""
@@ -79,6 +86,37 @@ class Layout:
         """Return where a tag stands while it is made or removed, out of every walker's sight."""
         return f"{self.repositories}/{name}/_aside"
 
+    def read_link(self, path: str) -> Digest | None:
+        """Return what a link points to; None where there is none, or where it is damaged.
+
+        It is read once, and again when its file was changed. What was changed a moment ago is not relied on:
+        it may change once more within one tick of the clock, and look the same.
+        """
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        signature = status.st_ino, status.st_size, status.st_ctime_ns
+        known = self._known.get(path)
+        if known is not None and known[0] == signature:
+            return known[1]
+        found = _read_link(path)
+        if found is not None and time.time_ns() - status.st_ctime_ns > SETTLED:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[path] = signature, found
+        return found
+
+    def read_own_link(self, path: str, digest: Digest) -> Digest | None:
+        """Return what the link of ``digest`` points to; None where that is other content, too.
+
+        It is ``digest`` itself, or the sha256 under which distribution stores a sha512.
+        """
+        found = self.read_link(path)
+        if found is not None and found.algorithm == digest.algorithm and found != digest:
+            return None
+        return found
+
 
 def current_link(tag_directory: str) -> str:
     """Return the link below a tag's directory that says what it points to."""
@@ -90,8 +128,7 @@ def index_link(tag_directory: str, digest: Digest) -> str:
     return f"{tag_directory}/index/{digest.algorithm}/{digest.hex}/link"
 
 
-def read_link(path: str) -> Digest | None:
-    """Return what a link points to; None where there is none, or where it is damaged."""
+def _read_link(path: str) -> Digest | None:
     content = durable.read(path, MAX_LINK)
     if content is None:
         return None
@@ -99,17 +136,6 @@ def read_link(path: str) -> Digest | None:
         return _parse(content)
     except (BadReference, UnicodeDecodeError):
         return None
-
-
-def read_own_link(path: str, digest: Digest) -> Digest | None:
-    """Return what the link of ``digest`` points to; None where that is other content, too.
-
-    It is ``digest`` itself, or the sha256 under which distribution stores a sha512.
-    """
-    found = read_link(path)
-    if found is not None and found.algorithm == digest.algorithm and found != digest:
-        return None
-    return found
 
 
 @lru_cache(maxsize=4096)

@@ -56,7 +56,7 @@ class Tags:
         Raises:
             ManifestUnknown: no such tag.
         """
-        digest = layout.read_link(self._places.tag_link(repository, tag))
+        digest = self._places.read_link(self._places.tag_link(repository, tag))
         if digest is None:
             raise _unknown(repository, tag)
         return digest
@@ -68,7 +68,7 @@ class Tags:
             Denied: it points to another one, and ``replace`` is off (409).
         """
         with self._locks.of(repository):
-            current = layout.read_link(self._places.tag_link(repository, tag))
+            current = self._places.read_link(self._places.tag_link(repository, tag))
             if current is not None and current != digest and not replace:
                 raise _immutable(tag, current)
             directory = f"{self._places.tags(repository)}/{tag}"
@@ -88,7 +88,7 @@ class Tags:
             if not os.path.isdir(f"{self._places.tags(repository)}/{tag}"):
                 raise _unknown(repository, tag)
             if immutable:
-                raise _immutable(tag, layout.read_link(self._places.tag_link(repository, tag)))
+                raise _immutable(tag, self._places.read_link(self._places.tag_link(repository, tag)))
             self._remove(repository, tag)
 
     def names(self, repository: str) -> list[str]:
@@ -111,7 +111,7 @@ class Tags:
             return [
                 tag
                 for tag in self.names(repository)
-                if layout.read_link(self._places.tag_link(repository, tag)) == digest
+                if self._places.read_link(self._places.tag_link(repository, tag)) == digest
             ]
         return []
 
@@ -185,7 +185,7 @@ class Manifests:
         Raises:
             ManifestUnknown: not in this repository, or damaged on disk.
         """
-        target = layout.read_own_link(self._places.revision_link(repository, digest), digest)
+        target = self._places.read_own_link(self._places.revision_link(repository, digest), digest)
         return self._found(repository, digest, target)
 
     def relied_on(self, repository: str, digest: Digest) -> StoredManifest:
@@ -237,7 +237,7 @@ class Manifests:
         disk after ``settle``.
         """
         link = self._places.revision_link(repository, digest)
-        target = layout.read_link(link)
+        target = self._places.read_link(link)
         return target is not None and self._blobs.while_old(target, before, lambda: _unlink(link))
 
     def settle(self, repository: str) -> None:
@@ -253,7 +253,7 @@ class Manifests:
     def _whole(self, repository: str, digest: Digest) -> Digest | None:
         """Return under what a manifest stands whole on disk; the collector keeps it for a while then."""
         link = self._places.revision_link(repository, digest)
-        target = layout.read_own_link(link, digest)
+        target = self._places.read_own_link(link, digest)
         if target is None or self._blobs.verify(target) is None:
             return None
         # Looked at again once the collector knows that somebody relies on it: it may have been quicker.
