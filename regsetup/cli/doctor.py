@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regsetup.cli import options, render
+from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regsetup.doctor import Finding
+
+
+class NothingToExplain(UsageError):
+    """``--explain`` without a text."""
+
+    code = "nothing-to-explain"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no text to explain",
+            fix='regsetup doctor --explain "TEXT", or COMMAND 2>&1 | regsetup doctor --explain -',
+        )
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +50,10 @@ def doctor(
     if explain is not None:
         from regsetup.doctor import explain as explained
 
-        error = explained(sys.stdin.read() if explain == "-" else explain)
+        text = sys.stdin.read() if explain == "-" else explain
+        if not text.strip():
+            raise NothingToExplain
+        error = explained(text)
         lines = (error.message, f"  cause  {error.cause}", f"  fix    {error.fix}")
         return render.Outcome({"explanation": error.as_dict()}, lines)
     from regsetup.doctor import diagnose

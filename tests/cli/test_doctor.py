@@ -27,3 +27,14 @@ def test_without_a_registry_it_says_what_up_would_meet(
     assert "there is no registry named registry yet" in fine.out
     assert code not in fine.out
     assert not regsetup.home.exists(), "it changes nothing"
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_nothing_to_explain_is_wrong_usage(regsetup: Regsetup, text: str) -> None:
+    for done in (regsetup("doctor", "--explain", text), regsetup("doctor", "--explain", "-", stdin=text)):
+        assert (done.code, "no text to explain" in done.err) == (2, True)
+    found = regsetup.json("doctor", "--explain", text)
+    assert (found["ok"], found["errors"][0]["code"]) == (False, "nothing-to-explain")
+    known = regsetup.json("doctor", "--explain", "-", stdin="x509: certificate signed by unknown authority")
+    assert (known["ok"], known["data"]["explanation"]["code"] != "unexplained") == (True, True)
+    assert set(known["data"]["explanation"]) == {"code", "message", "cause", "fix"}
