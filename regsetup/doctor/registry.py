@@ -87,6 +87,8 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     if facts.wanted.tls is Tls.OFF:
         return
     leaf, error = facts.leaf, Severity.ERROR
+    own = facts.wanted.tls is Tls.OWN
+    renew = "regsetup up --cert FILE --key FILE, with a new pair" if own else "regsetup cert renew"
     if facts.wanted.tls is Tls.ACME:
         yield from _issued(facts)
         return
@@ -98,14 +100,16 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
         return
     if facts.now > leaf.not_after:
         message = f"the certificate ended on {leaf.not_after:%Y-%m-%d}"
-        yield Finding("certificate-expired", error, message, "nobody renewed it", "regsetup cert renew")
+        yield Finding("certificate-expired", error, message, "nobody renewed it", renew)
     elif leaf.ends_soon(facts.now):
         message = f"the certificate ends in {leaf.days_left(facts.now)} days"
         cause = f"less than {RENEW_BEFORE.days} days are left"
-        yield Finding("certificate-ends-soon", Severity.WARNING, message, cause, "regsetup cert renew")
+        yield Finding("certificate-ends-soon", Severity.WARNING, message, cause, renew)
     if missing := leaf.names.missing(Names.of(facts.wanted.hosts)):
         message = f"the certificate does not name {missing}"
-        yield Finding("certificate-names", error, message, f"it names {leaf.names}", "regsetup up")
+        yield Finding(
+            "certificate-names", error, message, f"it names {leaf.names}", renew if own else "regsetup up"
+        )
     if facts.ca is not None and facts.wanted.tls is Tls.SELF_SIGNED and leaf.issuer_key_id != facts.ca.key_id:
         message = "the certificate is not from the registry's own CA"
         yield Finding("certificate-other-ca", error, message, f"its issuer is {leaf.issuer}", "regsetup up")

@@ -85,6 +85,18 @@ def write_atomic(path: Path, content: bytes | str | Iterable[bytes], *, mode: in
         raise CannotWrite(path, error) from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there; a symbolic link stays one: the file it names is removed.
+
+    Raises:
+        CannotWrite: the system refuses.
+    """
+    try:
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
 def remove_unfinished(path: Path) -> None:
     """Remove what a killed ``write_atomic`` of ``path`` left beside it; nobody else may be writing it."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

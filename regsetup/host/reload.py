@@ -19,7 +19,7 @@ from regsetup.deployment import Daemon
 from regsetup.errors import RegsetupError
 from regsetup.host.docker_info import has_live_restore
 from regsetup.host.engine import Dockerd, Manager
-from regsetup.host.files import make_directory, write_atomic
+from regsetup.host.files import make_directory, remove_file, write_atomic
 from regsetup.host.process import run
 from regsetup.host.restart import START_SECONDS, Starter, starter
 
@@ -232,7 +232,7 @@ class Control:
 
 def _put_back(config: Path, old: bytes | None) -> None:
     if old is None:
-        config.unlink()
+        remove_file(config)
     else:
         write_atomic(config, old)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from regsetup.errors import RegsetupError
-from regsetup.host.files import write_atomic
+from regsetup.host.files import remove_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -229,7 +229,7 @@ class Client(ABC):
         """
         content = self.without_us(read(touched.path), touched)
         if content is None:
-            touched.path.unlink(missing_ok=True)
+            remove_file(touched.path)
         else:
             write_atomic(touched.path, content)
         return None
@@ -272,8 +272,14 @@ def taken_back(current: bytes | None, touched: Touched) -> bytes | None:
 
 
 def what_is_left(text: str, touched: Touched) -> bytes | None:
-    """Return the text that others put into a file; None if it is ours and they put none there."""
-    return None if not text and touched.before is None else text.encode(errors="surrogateescape")
+    """Return what is left of a file once our pieces are cut out; None if nobody else put anything into it.
+
+    The end that we gave to its last line goes, too.
+    """
+    left, before = text.encode(errors="surrogateescape"), touched.before
+    if before is None:
+        return left or None
+    return before if not before.endswith(b"\n") and left == before + b"\n" else left
 
 
 def unchanged(current: bytes | None, touched: Touched) -> bool:

@@ -56,6 +56,8 @@ replace() { # replace FILE: standard input becomes its content, in one step; mod
 }
 
 become() { # become FILE OTHER: FILE gets the content of OTHER, or goes with it
+    if [ -L "$1" ]; then set -- "$(readlink -f "$1")" "$2"; fi
+    rm -f "$(dirname "$1")"/.regsetup.* # of a run that was killed
     if [ -e "$2" ]; then replace "$1" <"$2"; else rm -f "$1"; fi
 }
 
@@ -90,7 +92,11 @@ without() { # without FILE NOTE RESULT: what FILE is without what NOTE tells of;
         rm -f "$3"
         return 1
     }
-    if [ ! -s "$3" ] && [ ! -e "$2.before" ]; then rm -f "$3"; fi # nobody else has put anything into it
+    if [ ! -e "$2.before" ]; then
+        if [ ! -s "$3" ]; then rm -f "$3"; fi # nobody else has put anything into it
+    elif [ -n "$(tail -c 1 "$2.before")" ] && { cat "$2.before" && echo; } | cmp -s - "$3"; then
+        cp -p "$2.before" "$3" # the end that we gave to its last line goes, too
+    fi
 }
 
 take_back() { # take_back FILE: as it was before put

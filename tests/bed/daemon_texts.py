@@ -28,6 +28,13 @@ documents = st.builds(
     st.none() | registries,
     st.booleans(),
 )
+ODD = [  # keys twice, escapes, no line end, a list of the same name deeper down
+    '{"debug": true, "debug": false, "insecure-registries": ["a.lan"]}',
+    '{"registry-mirrors": ["https://a"], "registry-mirrors": ["https://b"]}',
+    '{"insecure\\u002dregistries": ["\\u0061.lan"],\r\n"x": "\\ud83d\\ude00\\/"}',
+    '\t{"default-address-pools":[{"base":"10.0.0.0/8","insecure-registries":["q"]}]}',
+    '{"log-opts": {"max-size": "10m"},\r\n\t"insecure-registries": [\r\n\t\t"b.lan:5000"\r\n\t]}\r\n\r\n',
+]
 blank = st.text(alphabet=" \t\r\n", max_size=3)
 
 
@@ -36,6 +43,8 @@ def texts(draw: st.DrawFn) -> str | None:
     """A daemon.json as somebody may have typed it; None where there is no file."""
     if draw(st.integers(0, 9)) == 0:
         return None
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.sampled_from(ODD))
     if draw(st.integers(0, 9)) == 0:
         return draw(st.sampled_from(["", "\n", "{}", "{ }", "{\n}\n", ' {"insecure-registries": null}']))
     document = draw(documents)

@@ -160,6 +160,17 @@ def test_each_broken_fact_is_found(healthy: Facts, code: str, changes: dict[str,
     assert "secret" not in str(found)
 
 
+def test_commands_are_for_the_registry_of_that_name(healthy: Facts) -> None:
+    team = replace(healthy, wanted=replace(healthy.wanted, name="team"), answers=False, listens=None)
+    team = replace(team, leaf=certificate(not_after=NOW + timedelta(days=9)))
+    fixes = {finding.code: finding.fix for finding in diagnose(team)}
+    assert fixes["registry-down"] == "regsetup up --name team; regsetup logs --name team says why it ended"
+    assert fixes["certificate-ends-soon"] == "regsetup cert renew --name team"
+    own = replace(team, wanted=replace(team.wanted, tls=Tls.OWN))
+    fixes = {finding.code: finding.fix for finding in diagnose(own)}
+    assert "regsetup up --name team --cert FILE" in fixes["certificate-ends-soon"]
+
+
 def test_what_fails_stands_before_what_may(healthy: Facts) -> None:
     found = diagnose(replace(healthy, synchronized=False, storage_writable=False, firewall="ufw"))
     assert [finding.severity for finding in found] == [Severity.ERROR, Severity.WARNING, Severity.WARNING]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from regsetup.auth.certificates import Names
 from regsetup.auth.x509 import new_ca
 from regsetup.deployment import Daemon
-from regsetup.host.daemon_json import INSECURE, MIRRORS, entries
+from regsetup.host.daemon_json import INSECURE, MIRRORS, DaemonJsonUnreadable, entries
 from regsetup.host.engine import Dockerd, FlagConflict, Manager
 from regsetup.host.reload import Control
 from regsetup.trust import buildkit, clients, podman
@@ -148,19 +148,31 @@ def test_two_registries_do_not_take_each_other_away(tmp_path: Path, name: str, f
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("name", ["docker", "buildkit", "k3s"])
-@given(st.permutations(range(3)))
-def test_three_registries_in_one_file_leave_nothing_in_whatever_order_they_go(
-    name: str, gone: list[int]
+FILES = {
+    "docker": ("daemon.json", [None, "", '{"debug": true}']),
+    "buildkit": ("buildkitd.toml", [None, "", "debug = true", "debug = true\n"]),
+    "k3s": ("registries.yaml", [None, "", "mirrors:\n", "configs:\n  a: {}", "configs:\n  a: {}\n"]),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@given(st.permutations(range(3)), st.data())
+def test_three_registries_in_one_file_give_it_back_in_whatever_order_they_go(
+    name: str, gone: list[int], data: st.DataObject
 ) -> None:
+    file, contents = FILES[name]
+    content = data.draw(st.sampled_from(contents))
     told = [Registry(address, None) for address in (ADDRESS, "b.lan:5000", "c.lan:5000")]
     with TemporaryDirectory() as directory:
         client, ledger = MAKERS[name](Path(directory)), MemoryLedger()
+        if content is not None:
+            Path(directory, file).write_text(content)
+        before = tree(Path(directory))
         for registry in told:
             install(client, registry, ledger)
         for index in gone:
             remove(client, told[index].address, ledger)
-        assert tree(Path(directory)) == {}
+        assert tree(Path(directory)) == before
 
 
 @each_client
@@ -235,6 +247,34 @@ def test_whatever_was_installed_in_whatever_order_remove_gives_back_daemon_json_
             remove(steps[step][0], steps[step][1].address, ledger)
         assert read(root / "daemon.json") == (None if text is None else text.encode())
         assert ledger.entries() == []
+
+
+@pytest.mark.parametrize("original", [b'{"debug": true}', b"", None], ids=["some", "empty", "dangling"])
+def test_a_daemon_json_that_is_a_link_stays_one_and_keeps_its_mode(
+    tmp_path: Path, original: bytes | None
+) -> None:
+    real, ledger = tmp_path / "srv.json", MemoryLedger()
+    if original is not None:
+        real.write_bytes(original)
+        real.chmod(0o640)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "daemon.json").symlink_to(real)
+    install(docker(tmp_path / "etc"), PLAIN, ledger)
+    assert ADDRESS.encode() in real.read_bytes()
+    remove(docker(tmp_path / "etc"), ADDRESS, ledger)
+    assert read(real) == original
+    assert (tmp_path / "etc" / "daemon.json").is_symlink()
+    if original is not None:
+        assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_byte_order_mark_is_an_error_and_the_file_stays(tmp_path: Path) -> None:
+    """Go refuses it as Python does: dockerd would not start from it either."""
+    content = b"\xef\xbb\xbf{}"
+    (tmp_path / "daemon.json").write_bytes(content)
+    with pytest.raises(DaemonJsonUnreadable):
+        install(docker(tmp_path), PLAIN, MemoryLedger())
+    assert (tmp_path / "daemon.json").read_bytes() == content
 
 
 @dataclass

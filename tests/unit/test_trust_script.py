@@ -122,6 +122,7 @@ class Host:
             capture_output=True,
             text=True,
             env={"PATH": str(self._bin), **self.env, **env},
+            start_new_session=True,
             check=False,
         )
 
@@ -270,14 +271,64 @@ def test_a_broken_daemon_json_stays_and_is_said(host: Host, awk: str, broken: st
     assert path.read_text() == broken
 
 
-def test_a_symbolic_link_stays_one(host: Host) -> None:
+KILLER = """#!/bin/sh
+echo >>"$COUNT"
+if [ "$(wc -l <"$COUNT")" = "$LAST" ]; then
+    if [ "$AFTER" = yes ]; then PATH=$REAL mv "$@"; fi
+    kill -s KILL 0
+fi
+PATH=$REAL exec mv "$@"
+"""
+
+
+@pytest.mark.parametrize("after", ["yes", "no"])
+@pytest.mark.parametrize("action", [(), ("--remove",)], ids=["install", "remove"])
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
+def test_killed_at_any_step_daemon_json_is_whole_and_all_comes_back(
+    tmp_path: Path, tls: bool, action: tuple[str, ...], after: str
+) -> None:
+    """Every file is put in place by mv: it kills the script before or after its nth."""
+    registry = SECURE if tls else PLAIN
+    for last in range(1, 30):
+        (tmp_path / str(last)).mkdir()
+        host, count = Host(tmp_path / str(last)), tmp_path / f"{last}.count"
+        for program in ("wc", "kill"):
+            host.install(need(program))
+        path = host.put("etc/docker/daemon.json", '{"debug":true}')
+        host.put("etc/buildkit/buildkitd.toml", "debug = true")
+        host.put("etc/rancher/k3s/registries.yaml", "mirrors:\n  docker.io: {}\n")
+        before = host.tree()
+        if action:
+            host.sh(registry)
+        host.uninstall("mv")
+        (host.root.parent / "bin" / "mv").write_text(KILLER)
+        (host.root.parent / "bin" / "mv").chmod(0o755)
+        killed = host.sh(
+            registry, *action, COUNT=str(count), LAST=str(last), AFTER=after, REAL=os.environ["PATH"]
+        )
+        host.uninstall("mv")
+        host.install(need("mv"))
+        json.loads(path.read_text())
+        assert host.sh(registry, "--remove").returncode == 0
+        left = {one for one in host.tree() if one.startswith(("etc", "var/lib/"))} - before.keys()
+        assert (host.tree(), left) == (before, set())
+        if killed.returncode == 0:
+            assert last >= 3
+            return
+    pytest.fail("it never came to its end")
+
+
+@pytest.mark.parametrize("content", ["{}", None], ids=["there", "dangling"])
+def test_a_symbolic_link_stays_one(host: Host, content: str | None) -> None:
     real = host.put("srv/daemon.json", "{}")
+    if content is None:
+        real.unlink()
     (host.root / "etc" / "docker").mkdir(parents=True)
     (host.root / "etc" / "docker" / "daemon.json").symlink_to(real)
     host.sh(PLAIN)
     assert ADDRESS in real.read_text()
     host.sh(PLAIN, "--remove")
-    assert real.read_text() == "{}"
+    assert (real.read_text() if real.exists() else None) == content
     assert (host.root / "etc" / "docker" / "daemon.json").is_symlink()
 
 
