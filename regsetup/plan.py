@@ -87,13 +87,22 @@ def plan(goal: Goal, seen: Observed) -> Plan:
             *_files(goal, settled),
             *_users(goal, settled),
             *_by_itself(goal),
-            _generated("deployment.yaml", Resource.DEPLOYMENT, goal, settled),
+            *(() if _is_late(runtime) else (_remember(goal, settled),)),
             *moved,
             *leftovers,
             *runtime,
             *_trust(goal),
         )
     )
+
+
+def _is_late(runtime: tuple[Step, ...]) -> bool:
+    return any(one.resource is Resource.DEPLOYMENT for one in runtime)
+
+
+def _remember(goal: Goal, seen: Observed) -> Step:
+    """Write what is wanted: from then on what comes after an interruption goes on to it, and not back."""
+    return _generated("deployment.yaml", Resource.DEPLOYMENT, goal, seen)
 
 
 _OTHER = {Resource.CONTAINER: Resource.SERVICE, Resource.SERVICE: Resource.CONTAINER}
@@ -236,7 +245,7 @@ def _runtime(goal: Goal, seen: Observed) -> Iterator[Step]:
         yield Step(Action.CREATE, goal.runtime, name, "replaces the one set aside")
         yield Step(Action.START, goal.runtime, name, "just made")
         yield wait
-        yield from _proof(goal)
+        yield from _proof(goal, seen)
         yield Step(Action.DISCARD, goal.runtime, name, "once the new one is healthy")
     elif not current.running:
         yield from _new_certificate(goal)
@@ -259,14 +268,16 @@ def _move(goal: Goal, seen: Observed, wait: Step) -> Iterator[Step]:
     yield Step(Action.CREATE, goal.runtime, name, f"in the place of the {left}")
     yield Step(Action.START, goal.runtime, name, "just made")
     yield wait
-    yield from _proof(goal)
+    yield from _proof(goal, seen)
     yield Step(Action.DISCARD, left, name, "once the new one is healthy")
 
 
-def _proof(goal: Goal) -> Iterator[Step]:
+def _proof(goal: Goal, seen: Observed) -> Iterator[Step]:
     if goal.guarded:
         reason = "while the old one can still come back"
         yield Step(Action.PROVE, goal.runtime, goal.deployment.name, reason)
+        if "deployment.yaml" in seen.files:
+            yield _remember(goal, seen)
 
 
 def _why_replace(goal: Goal, seen: Observed, current: Seen) -> str | None:

@@ -160,6 +160,7 @@ def upgrade(
         NotServing: there is nothing to compare with.
         NotProven, ContentLost, NotHealthy: the old one is back, and so is the meaning of the image's name.
     """
+    _settle(paths, how)
     wanted = _wanted(paths, image, archive)
     before = contents(_wanted(paths).deployment, paths)
     engine = reopen(paths, state).engine
@@ -190,6 +191,7 @@ def migrate(paths: Paths, to: Backend, how: How) -> Upgraded:
         NotServing: there is nothing to compare with.
         NotProven, ContentLost, NotHealthy: the old one is back.
     """
+    _settle(paths, how)
     loaded = _wanted(paths)
     if to is Backend.EMBEDDED and isinstance(loaded.deployment.storage, Volume):
         raise VolumeStays(loaded.deployment.storage)
@@ -197,6 +199,13 @@ def migrate(paths: Paths, to: Backend, how: How) -> Upgraded:
     wished = {key: value for key, value in loaded.wished.items() if key != "backend"}
     wanted = replace(loaded, wished=wished, deployment=replace(loaded.deployment, backend=Backend.AUTO))
     return _replace(wanted, paths, how, contents(loaded.deployment, paths), to=to)
+
+
+def _settle(paths: Paths, how: How) -> None:
+    """Finish or take back what an interrupted run left, as ``up`` does: what was not proven is no measure."""
+    seen = look(_wanted(paths), paths).survey.seen
+    if seen.aside or seen.other:
+        deploy(_wanted(paths), paths, how.ask, how.reporter, Manner(ready_timeout=how.ready_timeout))
 
 
 def _replace(

@@ -1,8 +1,9 @@
-"""``up`` or ``migrate`` that is killed: ends as by SIGKILL when the n-th step begins or is done.
+"""``up``, ``upgrade`` or ``migrate`` that is killed: ends as by SIGKILL when the n-th step begins or is done.
 
-Run as ``python -m tests.bed.dying N [--adopt] NAME PORT DATA [KEY=VALUE ...]``, or as ``... N --to BACKEND
-NAME``; exit code 137 says that it was killed, 0 that there were fewer events. What comes after the data are
-variables of the container.
+Run as ``python -m tests.bed.dying N [--adopt] NAME PORT DATA [KEY=VALUE ...]``, as ``... N --to BACKEND
+NAME`` or as ``... N --image IMAGE NAME``, where an empty IMAGE means the same, pulled anew. Exit code 137
+says that it was killed, 0 that there were fewer events. What comes after the data are variables of the
+container.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regsetup import state as states
 from regsetup.auth.htpasswd import Cost, Password
 from regsetup.deploy import Manner, deploy
 from regsetup.deployment import Backend, Paths
 from regsetup.load import find_home, load
 from regsetup.secret import Secret
-from regsetup.upgrade import How, migrate
+from regsetup.upgrade import How, migrate, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +69,12 @@ def main(arguments: list[str]) -> int:
     if rest[0] == "--to":
         paths = Paths(find_home(os.environ), rest[2])
         migrate(paths, Backend(rest[1]), How(_passwords, Killer(int(n)), lambda _check: None))
+        return 0
+    if rest[0] == "--image":
+        paths = Paths(find_home(os.environ), rest[2])
+        state = states.read(paths.state)
+        assert state is not None
+        upgrade(paths, state, How(_passwords, Killer(int(n)), lambda _check: None), image=rest[1] or None)
         return 0
     adopt = "--adopt" in rest
     name, port, data, *env = [word for word in rest if word != "--adopt"]

@@ -200,10 +200,10 @@ def test_what_cannot_move_stays_and_says_why(deployed: Deployed, private_docker:
     deployed("teardown", "--purge", "-y").ok()
 
 
-def dying_move(deployed: Deployed, n: int, to: str) -> bool:
-    """Run ``migrate`` and kill it at its n-th event; False when it came to its end before."""
+def dying(deployed: Deployed, n: int, *words: str) -> bool:
+    """Run ``migrate`` or ``upgrade`` and kill it at its n-th event; False when it ended before."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bed.dying", str(n), "--to", to, deployed.name],
+        [sys.executable, "-m", "tests.bed.dying", str(n), *words, deployed.name],
         env=dict(os.environ) | deployed.regsetup.environment(),
         capture_output=True,
         text=True,
@@ -215,7 +215,7 @@ def dying_move(deployed: Deployed, n: int, to: str) -> bool:
 
 def killed_once(deployed: Deployed, n: int, here: str, to: str) -> bool:
     """Kill a move, and see that ``up`` settles it on one side, with the images; True if it was killed."""
-    killed = dying_move(deployed, n, to)
+    killed = dying(deployed, n, "--to", to)
     done = deployed("up", "--no-check")
     assert done.code == 0, f"killed at event {n}: {done.err}"
     status = deployed.json("status")["data"]
@@ -243,9 +243,76 @@ def test_a_move_killed_at_any_step_ends_on_one_side_with_all_images(
     while killed_once(deployed, n, here, to):
         n += 2
     assert n >= 12, "two events a step"
-    dying_move(deployed, 8, to)
+    dying(deployed, 8, "--to", to)
     deployed("teardown", "--purge", "-y").ok()
     assert deployed.everything() == before, "teardown knows both sides of a move"
+
+
+def test_what_was_not_proven_is_no_measure_for_the_next_upgrade(
+    deployed: Deployed, private_docker: DockerCli
+) -> None:
+    reference, pushed = with_an_image(deployed, private_docker)
+    with changed_image(deployed, "forgetful:1", FORGETFUL):
+        assert dying(deployed, 8, "--image", "forgetful:1"), "it runs, and nobody has looked what it serves"
+        done = deployed("upgrade", "--image", "forgetful:1", "--json")
+        assert deployed.error(done)["code"] == "content-lost"
+        assert deployed.pull(private_docker, reference) == pushed
+        assert deployed.json("up", "--no-check")["changed"] is False
+
+
+def test_an_upgrade_to_the_same_name_killed_at_any_step_loses_nothing(
+    deployed: Deployed, private_docker: DockerCli, registry_process: Callable[..., RegistryProcess]
+) -> None:
+    image = f"{registry_process().address}/mirror/registry:2"
+    with changed_image(deployed, "newer:1", "LABEL newer=1"):
+        deployed.client.images.get("registry:2").tag(*image.rsplit(":", 1))
+        reference, pushed = with_an_image(deployed, private_docker, "--image", image)
+        private_docker("tag", "newer:1", image).ok()
+        private_docker("push", image).ok()
+        n, killed = 0, True
+        while killed:
+            deployed.client.images.get("registry:2").tag(*image.rsplit(":", 1))
+            deployed.up().ok()
+            killed = dying(deployed, n := n + 2, "--image", "")
+            settled(deployed, n, "up")
+            assert deployed.pull(private_docker, reference) == pushed
+        assert n >= 12
+    private_docker("rmi", "-f", image)
+
+
+def settled(deployed: Deployed, n: int, then: str) -> None:
+    """Run what a person runs after a kill; see that one container serves all, and nothing else is left."""
+    done = deployed.up() if then == "up" else deployed("upgrade", "--image", "older:1")
+    assert done.code == 0, f"killed at event {n}: {done.err}"
+    (only,) = deployed.client.containers.list(all=True)
+    assert (only.name, only.status) == (deployed.name, "running")
+    served = deployed.json("upgrade", "--check")["data"]
+    assert (served["tags"], served["damaged"]) == (1, []), f"killed at event {n}"
+    assert deployed.json("up", "--no-check")["changed"] is False
+
+
+@pytest.mark.parametrize("then", ["up", "upgrade back"])
+def test_an_upgrade_killed_at_any_step_ends_on_one_side_with_all_images(
+    deployed: Deployed, private_docker: DockerCli, then: str
+) -> None:
+    before = deployed.everything()
+    deployed.client.images.get("registry:2").tag("older", "1")
+    reference, pushed = with_an_image(deployed, private_docker, "--image", "older:1")
+    with changed_image(deployed, "moved:1", MOVED):
+        files, n, sides = deployed.files().keys(), 0, list[str]()
+        while dying(deployed, n := n + 2, "--image", "moved:1"):
+            settled(deployed, n, then)
+            sides.append(deployed.container().attrs["Config"]["Image"])
+            assert deployed.files().keys() == files, f"killed at event {n}"
+            assert deployed.pull(private_docker, reference) == pushed
+            deployed("upgrade", "--image", "older:1").ok()
+        assert n >= 12, "two events a step"
+        last = "moved:1" if then == "up" else "older:1"
+        assert sides == ["older:1"] * (len(sides) - 2) + [last] * 2, "on the old one, unless it was proven"
+        dying(deployed, 8, "--image", "moved:1")
+        deployed("teardown", "--purge", "-y").ok()
+        assert deployed.everything() == before
+    deployed.client.images.remove("older:1", force=True)
 
 
 def test_the_bundled_registry_is_replaced_by_this_program(deployed: Deployed) -> None:

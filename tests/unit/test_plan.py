@@ -155,6 +155,26 @@ class Machine:
             self.seen = replace(seen, aside=None)
 
 
+def test_settings_are_remembered_when_what_replaces_something_is_proven() -> None:
+    def order(goal: Goal, seen: Observed) -> list[Action]:
+        acted = plan(goal, seen).pending
+        return [one.action for one in acted if one.resource in (Resource.DEPLOYMENT, goal.runtime)]
+
+    storage = Directory(Path("/srv/images"))
+    goal = Goal(
+        Deployment(NAME, storage), Resource.CONTAINER, WANTED, files={"deployment.yaml": "new"}, guarded=True
+    )
+    old = Seen("old", NAME, OLDER, running=True, health="healthy", storage=str(storage))
+    seen = Observed(old, files={"deployment.yaml": "old"}, storage_exists=True)
+    late = [Action.PROVE, Action.WRITE, Action.DISCARD]
+    assert order(goal, seen)[-3:] == late
+    moves = replace(goal, moves=True)
+    assert order(moves, replace(seen, current=None, other=old))[-3:] == [Action.WAIT, *late[:2]]
+    assert order(replace(goal, guarded=False), seen)[0] is Action.WRITE
+    assert order(goal, replace(seen, files={}))[0] is Action.WRITE, "there is nothing to go back to"
+    assert order(goal, replace(seen, current=replace(old, spec=WANTED)))[0] is Action.WRITE
+
+
 def seens(name: str = NAME) -> st.SearchStrategy[Seen]:
     return st.builds(
         Seen,
@@ -298,11 +318,8 @@ def test_what_can_fail_without_harm_comes_before_anything_is_stopped(wanted: Goa
         for at, (action, resource) in enumerate(order)
         if resource in RUNTIMES and action in (Action.SET_ASIDE, Action.REMOVE, Action.PUT_BACK)
     ]
-    before = [
-        at
-        for at, (_, resource) in enumerate(order)
-        if resource not in (*RUNTIMES, Resource.CONFIG, Resource.CERTIFICATE)
-    ]
+    late = {Resource.CONFIG, Resource.CERTIFICATE} | ({Resource.DEPLOYMENT} if wanted.guarded else set())
+    before = [at for at, (_, resource) in enumerate(order) if resource not in {*RUNTIMES, *late}]
     assert not stops or not before or max(before) < min(stops)
 
 
