@@ -165,10 +165,24 @@ def _next(kind: str, done: Rendered) -> list[str]:
         return [f"kubectl apply -f {main}"]
     if kind == "quadlet":
         place = "/etc/containers/systemd/" if system else "~/.config/containers/systemd/"
-        return [f"cp {main} {place}", f"{systemctl} daemon-reload", f"{systemctl} start {done.wanted.name}"]
+        return [
+            f"mkdir -p {place}{_images(done)}",  # podman makes neither, unlike Docker
+            f"cp {main} {place}",
+            f"{systemctl} daemon-reload",
+            f"{systemctl} start {done.wanted.name}",
+        ]
     place = "/etc/systemd/system/" if system else "~/.config/systemd/user/"
     return [
         f"cp {main} {place}",
         f"{systemctl} daemon-reload",
         f"{systemctl} enable --now {done.main[0].stem}",
     ]
+
+
+def _images(done: Rendered) -> str:
+    import shlex
+
+    from regsetup.deployment import Directory
+
+    storage = done.wanted.storage
+    return f" {shlex.quote(str(storage.path))}" if isinstance(storage, Directory) else ""
