@@ -80,12 +80,14 @@ def _table(seen: Status) -> Any:
         "registry": seen.name,
         "state": _state(seen),
         "address": seen.url,
-        "certificate": None if seen.certificate_days is None else f"good for {seen.certificate_days} days",
+        "certificate": None if seen.certificate_days is None else f"good for {_days(seen.certificate_days)}",
         "runs as": seen.id and f"{seen.kind} {seen.id}" + (f" from {seen.image}" if seen.image else ""),
         "since": seen.started_at and f"{seen.started_at[:19]}Z, up for {_span(seen.uptime or 0)}",
         "users": ", ".join(seen.users) if seen.auth else "everybody may push and pull",
         "images": f"{seen.storage}{size}{free}",
-        "disk": None if seen.days_until_full is None else f"full in {seen.days_until_full} days at this rate",
+        "disk": None
+        if seen.days_until_full is None
+        else f"full in {_days(seen.days_until_full)} at this rate",
         "backup": seen.last_backup and f"{seen.last_backup.at[:19]}Z, {seen.last_backup.where}",
         "collection": seen.last_collection and f"{seen.last_collection.at[:19]}Z",
         "scheduled": ", ".join(seen.jobs),
@@ -94,6 +96,10 @@ def _table(seen: Status) -> Any:
         if text:
             table.add_row(label, text)
     return table
+
+
+def _days(number: int) -> str:
+    return {0: "less than a day", 1: "1 day"}.get(number, f"{number} days")
 
 
 def _span(seconds: int) -> str:
