@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from regsetup import state as states
 from regsetup import storage
+from regsetup.backends import logfile
 from regsetup.backends.choice import Choice, engine_of, other_side, reopen
 from regsetup.backends.engine import Engine, of_this_machine
 from regsetup.backup.swap import discard
@@ -131,7 +132,7 @@ def remove(removal: Removal, paths: Paths) -> list[str]:
     remove_all(paths, removal.state)
     notes = [note for side in (removal.choice, removal.other) if side for note in _remove(side.runtime)]
     notes += _untell(removal, paths)
-    for path in (paths.config, paths.log):
+    for path in (paths.config, *logfile.files(paths.log)):
         path.unlink(missing_ok=True)
     states.write(paths.state, removal.state.without(*_RUNTIME, Kind.TRUST, Kind.TIMER))
     return notes
@@ -197,7 +198,8 @@ def _purge_engine(engine: Engine, state: State) -> None:
 
 def _purge_files(state: State, paths: Paths) -> None:
     ours = [Path(target) for target in state.of(Kind.FILE)]
-    for path in [*ours, paths.config, paths.log, paths.history, paths.content_lock]:
+    logs = logfile.files(paths.log)
+    for path in [*ours, *logs, paths.config, paths.history, paths.content_lock]:
         path.unlink(missing_ok=True)
     certificate_files(paths).remove()
     if paths.acme.is_dir():

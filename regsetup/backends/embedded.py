@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsetup.backends import serve_command, unit
+from regsetup.backends import logfile, serve_command, unit
 from regsetup.backends.container import Sources
 from regsetup.backends.description import Description, ManagedBy
 from regsetup.backends.detached import NOTE, Detached
@@ -120,7 +120,8 @@ class EmbeddedRuntime:
             PortNeedsRoot, AddressNotHere: this user can't open the port there.
             CannotWrite: no rights, no space.
         """
-        argv = serve_command.argv(wanted, Sources.of(self.paths), self._command)
+        log = None if self._managed_by is ManagedBy.SYSTEM else self.paths.log
+        argv = serve_command.argv(wanted, Sources.of(self.paths), self._command, log)
         ports.check(wanted.bind, wanted.port)
         if self._ours():
             self.stop()
@@ -257,7 +258,8 @@ class EmbeddedRuntime:
 
     def _forget(self) -> None:
         """Remove what the current and the previous service share."""
-        self.paths.log.unlink(missing_ok=True)
+        for log in logfile.files(self.paths.log):
+            log.unlink()
         self._scope.unlinger(self._linger_note)
         units = () if self._managed_by is ManagedBy.NOBODY else (self._scope.path,)
         for written in (self._description, self._previous, self._linger_note, *units):

@@ -73,8 +73,11 @@ def spec(wanted: Deployment, paths: Paths, command: tuple[str, ...], managed_by:
     return Spec(settings | {f"env {key}": value for key, value in wanted.env})
 
 
-def argv(wanted: Deployment, sources: Sources, command: tuple[str, ...]) -> tuple[str, ...]:
+def argv(wanted: Deployment, sources: Sources, command: tuple[str, ...], log: Path | None) -> tuple[str, ...]:
     """Return the command line; it names files that hold secrets, never a secret.
+
+    Args:
+        log: where no journal takes it.
 
     Raises:
         EmbeddedNeedsDirectory: images are to be stored in a named volume.
@@ -89,6 +92,8 @@ def argv(wanted: Deployment, sources: Sources, command: tuple[str, ...]) -> tupl
         words += ["--cert", str(sources.certs / "tls.crt"), "--key", str(sources.certs / "tls.key")]
     if wanted.mirror_of:
         words += ["--mirror-of", wanted.mirror_of]
+    if log:
+        words += ["--log-file", str(log)]
     for rule, text in _rules(wanted):
         words += [f"--{rule}", *([] if text == "yes" else [text])]
     return tuple(words)

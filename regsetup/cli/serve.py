@@ -79,6 +79,10 @@ def serve(
         Path | None,
         typer.Option("--mirror-credentials", metavar="FILE", help="user:password for that registry."),
     ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", metavar="FILE", help="Log there: 10 MiB, and two older files as large."),
+    ] = None,
 ) -> render.Outcome:
     """Run the bundled registry in the foreground, without Docker; Ctrl-C stops it.
 
@@ -113,6 +117,7 @@ def serve(
         upload_ttl=_amount("--upload-ttl", upload_ttl, amounts.seconds, "a number with s, m, h or d"),
         mirror_of=_upstream(mirror_of, mirror_credentials),
         mirror_credentials=mirror_credentials,
+        log_file=log_file.absolute() if log_file else None,
     )
     return render.Outcome(code=run(settings))
 

@@ -68,7 +68,7 @@ def systemd(
         log=at.log,
         data=serve_command.data_directory(wanted),
         spec=spec,
-        argv=serve_command.argv(wanted, sources, serve_command.COMMAND),
+        argv=serve_command.argv(wanted, sources, serve_command.COMMAND, None if system else at.log),
         env=wanted.env,
         restart=wanted.restart_policy,
         system=system,

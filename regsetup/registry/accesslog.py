@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from regsetup.registry.logfile import LogFile
     from regsetup.registry.wire.request import Request
 
 FLUSH = 0.05  # seconds that lines wait for company: one write(2) for many
@@ -18,8 +19,10 @@ FLUSH = 0.05  # seconds that lines wait for company: one write(2) for many
 class AccessLog:
     """Writes lines to a file descriptor, several at once."""
 
-    def __init__(self, descriptor: int = 2) -> None:
+    def __init__(self, descriptor: int = 2, file: LogFile | None = None) -> None:
+        """Write to ``descriptor``; ``file`` is what it leads to, where full files are ours to put away."""
         self._descriptor = descriptor
+        self._file = file
         self._lines: list[str] = []
 
     def note(self, request: Request, user: str, status: int, size: int, seconds: float) -> None:
@@ -39,6 +42,8 @@ class AccessLog:
         if lines:
             with contextlib.suppress(OSError):  # nobody reads it; that is no reason to stop
                 os.write(self._descriptor, "".join(lines).encode("utf-8", "backslashreplace"))
+            if self._file:
+                self._file.turn()
 
 
 @lru_cache(maxsize=1)

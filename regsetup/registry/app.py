@@ -11,6 +11,7 @@ from regsetup.registry import blobs, catalog, manifests, referrers, tags, upload
 from regsetup.registry.accesslog import AccessLog
 from regsetup.registry.context import Context, no_space
 from regsetup.registry.errors import ApiError, NameUnknown, Unavailable, Unknown, Unsupported
+from regsetup.registry.logfile import LogFile
 from regsetup.registry.metrics import CONTENT_TYPE, Metrics
 from regsetup.registry.reply import JSON, reply, reply_error
 from regsetup.registry.routing import Kind, Route, route
@@ -79,7 +80,8 @@ class App:
         self.active = 0
         self.stopping = False
         self._authenticator = authenticator
-        self._log = AccessLog() if context.settings.access_log else None
+        file = context.settings.log_file
+        self._log = AccessLog(file=LogFile(file) if file else None) if context.settings.access_log else None
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
         """Answer one request, at once if nothing has to be waited for; only a broken connection raises."""

@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from regsetup.errors import RegsetupError
+from regsetup.registry.logfile import LogFile
 from regsetup.registry.settings import BACKLOG
 from regsetup.registry.tls import tls_context
 
@@ -72,14 +73,29 @@ class HtpasswdUnreadable(RegsetupError):
         )
 
 
+class LogUnusable(RegsetupError):
+    """The log can't be written."""
+
+    code = "log-unusable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"the log can't be written: {path}",
+            cause=reason,
+            fix="choose another --log-file, or leave it out: the log goes to standard error then",
+        )
+
+
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, 0.
 
     Raises:
-        PortTaken, CannotListen, RootUnusable, HtpasswdUnreadable, CertificateUnusable: nothing was started.
+        PortTaken, CannotListen, RootUnusable, HtpasswdUnreadable, LogUnusable, CertificateUnusable: nothing
+            was started.
     """
     _check_root(settings)
     _check_htpasswd(settings)
+    _open_log(settings)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     tls = tls_context(settings)
     with contextlib.closing(_listen(settings)) as listener:
@@ -104,6 +120,15 @@ def _listen(settings: Settings) -> socket.socket:
         raise CannotListen(f"{address}:{settings.port}", error.strerror or str(error)) from error
     listener.setblocking(False)
     return listener
+
+
+def _open_log(settings: Settings) -> None:
+    if settings.log_file is None:
+        return
+    try:
+        LogFile(settings.log_file).open()
+    except OSError as error:
+        raise LogUnusable(str(settings.log_file), error.strerror or str(error)) from error
 
 
 def _check_root(settings: Settings) -> None:

@@ -39,6 +39,7 @@ class Settings:
         keep_alive: seconds a connection may wait for its next request, or for the rest of its head; nginx's.
         stop_grace: seconds that running requests get after SIGTERM.
         access_log: one line per request on standard error.
+        log_file: where standard output and error go, in files of limited size; None leaves them alone.
         mirror_of: the URL of the registry that this one is a pull-through cache of.
         mirror_ttl: seconds for which a tag is served without asking the upstream whether it moved.
         mirror_credentials: a file with one line, ``user:password``, for the upstream.
@@ -60,6 +61,7 @@ class Settings:
     keep_alive: float = 75.0
     stop_grace: float = 10.0
     access_log: bool = True
+    log_file: Path | None = None
     mirror_of: str | None = None
     mirror_ttl: float = 60.0
     mirror_credentials: Path | None = None

@@ -25,7 +25,8 @@ class Registry(BaseHTTPRequestHandler):
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    for flag in ("--bind", "--port", "--data", "--htpasswd", "--realm", "--cert", "--key", "--mirror-of"):
+    flags = "--bind --port --data --htpasswd --realm --cert --key --mirror-of --log-file"
+    for flag in flags.split():
         parser.add_argument(flag)
     parser.add_argument("--no-auth", action="store_true")
     given = parser.parse_args()

@@ -212,7 +212,7 @@ def test_the_command_names_files_and_no_secret(bench: Bench) -> None:
         *("--bind", "127.0.0.1", "--port", str(wanted.port), "--data", str(bench.data)),
         *("--htpasswd", f"{root}/auth/htpasswd", "--realm", "My Registry"),
         *("--cert", f"{root}/certs/tls.crt", "--key", f"{root}/certs/tls.key"),
-        *("--mirror-of", "https://hub"),
+        *("--mirror-of", "https://hub", "--log-file", f"{root}/registry.log"),
     )
 
 

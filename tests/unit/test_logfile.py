@@ -47,6 +47,44 @@ def test_tail_of_a_long_file_reads_only_its_end(tmp_path: Path) -> None:
     assert [int(line) for line in logfile.lines(path, tail=1500)] == list(range(500, 2000))
 
 
+@given(
+    parts=st.lists(st.integers(0, 5), min_size=1, max_size=3),
+    tail=st.none() | st.integers(0, 20),
+)
+def test_a_log_in_several_files_is_one_log(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[int], tail: int | None
+) -> None:
+    path, rows, last = tmp_path_factory.mktemp("log") / "registry.log", list[str](), len(parts) - 1
+    for number, count in enumerate(parts):
+        some = [f"{number}-{one}" for one in range(count)]
+        rows += some
+        name = f"registry.log.{last - number}" if number < last else "registry.log"
+        path.with_name(name).write_text("".join(f"{row}\n" for row in some))
+    assert len(logfile.files(path)) == len(parts)
+    assert list(logfile.lines(path, tail=tail)) == rows[0 if tail is None else max(0, len(rows) - tail) :]
+
+
+def test_a_file_that_was_renamed_is_read_to_its_end_and_the_next_from_its_start(tmp_path: Path) -> None:
+    path, heard, alive = tmp_path / "registry.log", list[str](), threading.Event()
+    path.write_text("first\n")
+    alive.set()
+    listener = threading.Thread(target=collect, args=(path, heard, alive))
+    listener.start()
+    wait_for("the first line", lambda: heard == ["first"])
+    expected = ["first"]
+    for number in range(3):
+        with path.open("a") as file:
+            path.rename(tmp_path / f"registry.log.{number + 1}")
+            file.write(f"late {number}\n")
+        path.write_text(f"next {number}\n")
+        expected += [f"late {number}", f"next {number}"]
+        wait_for("the next line", lambda last=expected[-1]: heard[-1] == last)  # type: ignore[misc]
+    assert heard == expected
+    alive.clear()
+    listener.join(timeout=10)
+    assert not listener.is_alive()
+
+
 def test_no_file_has_no_lines(tmp_path: Path) -> None:
     assert list(logfile.lines(tmp_path / "registry.log", follow=True)) == []
 
