@@ -73,7 +73,12 @@ def finished(done: Deployed, loaded: Loaded, *, check: bool) -> render.Outcome:
         "url": f"{wanted.scheme}://{wanted.address}",
         "auth": wanted.auth,
         "users": _user_data(done),
-        "notes": [*done.survey.choice.runtime.notes, *acme.notes(wanted), *_for_root(done)],
+        "notes": [
+            *done.survey.choice.runtime.notes,
+            *acme.notes(wanted),
+            *for_containers(done),
+            *_for_root(done),
+        ],
         "origins": dict(loaded.origins),
         "checks": [one.as_dict() for one in checks],
     }
@@ -115,6 +120,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         for note in (
             *choice.runtime.notes,
             *acme.notes(wanted),
+            *for_containers(done),
             *_no_mirror(wanted),
             *_for_root(done),
             *_unknown_authority(done),
@@ -127,6 +133,13 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         "Next:",
         *(f"  {command}" for command in _commands(wanted, user)),
     ]
+
+
+def for_containers(done: Deployed) -> tuple[str, ...]:
+    """Say which variables the bundled registry does not read; they stay, for it may become a container."""
+    from regsetup.backends.variables import ignored
+
+    return () if done.survey.choice.engine else ignored(done.survey.wanted.env)
 
 
 def _unknown_authority(done: Deployed) -> list[str]:

@@ -146,8 +146,11 @@ def _previewed(found: Preview, *, exit_code: bool) -> render.Outcome:
 
 
 def _finished(done: Upgraded) -> render.Outcome:
+    from regsetup.cli.summary import for_containers
+
     found = done.done.survey
     wanted, runtime = found.wanted, found.choice.runtime
+    notes = [*runtime.notes, *for_containers(done.done)]
     image = wanted.image if found.choice.engine else None
     data = {
         "name": wanted.name,
@@ -157,7 +160,7 @@ def _finished(done: Upgraded) -> render.Outcome:
         "tags": done.tags,
         "downtime_seconds": None if done.downtime is None else round(done.downtime, 3),
         "checks": [one.as_dict() for one in done.checks],
-        "notes": list(runtime.notes),
+        "notes": notes,
     }
     if not done.done.changed:
         return render.Outcome(data, (f"nothing to do: {wanted.name} is up to date",))
@@ -169,6 +172,6 @@ def _finished(done: Upgraded) -> render.Outcome:
         *down,
         f"  serves    what it did before: {done.tags} tags",
         f"  proven    {held} checks hold",
-        *(f"  note      {note}" for note in runtime.notes),
+        *(f"  note      {note}" for note in notes),
     ]
     return render.Outcome(data, tuple(lines), changed=True)

@@ -564,3 +564,17 @@ def test_what_is_kept_is_its_owners_alone(running: Running) -> None:
         and stat.S_IMODE(path.lstat().st_mode) & 0o077
     ]
     assert open_to_others == []
+
+
+@pytest.mark.slow
+def test_a_variable_that_the_bundled_registry_does_not_read_is_noted_with_the_flag(
+    regsetup: Regsetup,
+) -> None:
+    up = ("up", "--backend", "embedded", "--port", str(free_port()), "--no-auth", "--no-check")
+    said = regsetup(*up, "--env", "REGISTRY_STORAGE_MAINTENANCE_READONLY=yes", "--env", "TZ=UTC").ok().out
+    told = "--env REGISTRY_STORAGE_MAINTENANCE_READONLY means nothing to the bundled registry"
+    assert f"{told}: --read-only does that" in " ".join(said.split())
+    assert "TZ means" not in said
+    (note,) = [one for one in regsetup.json(*up)["data"]["notes"] if "--env" in one]
+    assert note == f"{told}: --read-only does that"
+    regsetup("teardown", "--purge", "-y").ok()
