@@ -6,6 +6,7 @@ A comment on the line above a fenced block says what is done with it:
     <!-- check: run -->             the commands succeed, without an engine
     <!-- check: run engine -->      the commands succeed, with an engine that has the image registry:2
     <!-- check: run ssh -->         the commands succeed, with one that is reached as ssh://root@build1
+    <!-- check: run systemd -->     the commands succeed, as root on a machine that systemd runs
     <!-- check: run exit=3 -->      the last command ends with 3
 
 The blocks of one file are run in order, in one directory with one home. In a ``console`` block commands
@@ -56,6 +57,11 @@ class Block:
     def needs_ssh(self) -> bool:
         """Whether they need an engine on another machine."""
         return self.runs and "ssh" in self.check
+
+    @property
+    def needs_systemd(self) -> bool:
+        """Whether they need a machine that systemd runs."""
+        return self.runs and "systemd" in self.check
 
     @property
     def exit_code(self) -> int:

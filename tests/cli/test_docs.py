@@ -29,8 +29,9 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
 BLOCKS = [block for path in FILES for block in blocks(str(path.relative_to(ROOT)), path.read_text())]
 RUN = {
-    name: [one for one in BLOCKS if one.file == name and one.runs] for name in {one.file for one in BLOCKS}
-}
+    name: [one for one in BLOCKS if one.file == name and one.runs and not one.needs_systemd]
+    for name in {one.file for one in BLOCKS}
+}  # what needs systemd runs on a whole host: tests/hosts/test_keep.py
 
 
 def _cases(needs: str) -> list[str]:

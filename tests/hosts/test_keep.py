@@ -6,19 +6,22 @@ The tests are one story, in order.
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bed.docs import Block, blocks, matches
 from tests.bed.images import tiny_archive
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bed.hosts import Host, HostFactory
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
+ROOT = Path(__file__).parents[2]
+SCHEDULE = "docs/how-to/schedule.md"
+SYSTEMD = [one for one in blocks(SCHEDULE, (ROOT / SCHEDULE).read_text()) if one.needs_systemd]
 IMAGE = "localhost:5000/team/hello:1"
 URL = "http://localhost:5000/v2/"
 
@@ -92,6 +95,15 @@ def test_a_new_machine_takes_its_place(host: Host, host_factory: HostFactory, ho
     done = new.regsetup("restore", "/srv/backups")
     assert done["data"]["backend"] == "embedded"
     assert digest(new) == pushed
+
+
+@pytest.mark.parametrize("block", SYSTEMD, ids=lambda block: f"{block.file}:{block.line}")
+def test_what_the_how_to_says_of_a_machine_with_systemd_is_so(host: Host, block: Block) -> None:
+    for job in ("backup", "gc"):
+        host.regsetup("schedule", "remove", job)
+    for command, output in block.commands:
+        done = host.sh(command).ok()
+        assert output is None or matches(output, done.out), f"{command}\n{done.out}"
 
 
 def test_nothing_is_left_in_the_end(host: Host, before: set[str]) -> None:
