@@ -251,3 +251,20 @@ def test_referrers_of_a_damaged_tree(tmp_path: Path) -> None:
     next(tmp_path.rglob("scanned")).unlink()
     assert [found.digest for found in open_store(tmp_path).referrers.of("app", subject)] == [digest]
     assert store.referrers.of("other", subject) == []
+
+
+def test_links_of_referrers_that_are_gone_go_too(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    subject = put(store, image())
+    made = [image(name, subject=descriptor(image(), OCI_IMAGE)) for name in (b"a", b"b")]
+    for content in made:
+        store.referrers.put("app", StoredManifest(Digest.of(content), OCI_IMAGE, content), subject)
+    first, second = map(Digest.of, made)
+    store.manifests.delete("app", first, lambda _: True)
+    assert [found.digest for found in store.referrers.of("app", subject)] == [second]
+    assert [link.parent.name for link in tmp_path.rglob("_referrers/*/*/*/*/link")] == [second.hex]
+    store.manifests.delete("app", second, lambda _: True)
+    assert store.referrers.of("app", subject) == []
+    assert [path.name for path in tmp_path.rglob("_referrers/*")] == ["scanned"]
+    store.referrers.put("app", StoredManifest(first, OCI_IMAGE, made[0]), subject)
+    assert [found.digest for found in store.referrers.of("app", subject)] == [first]

@@ -12,6 +12,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from regsetup.reference import BadReference, Digest
 from regsetup.registry import content
 from regsetup.registry.disk import durable, layout
 from regsetup.registry.disk.blobs import linked
@@ -19,7 +20,6 @@ from regsetup.registry.disk.manifests import MAX_MANIFEST
 from regsetup.registry.errors import ManifestUnknown
 
 if TYPE_CHECKING:
-    from regsetup.reference import Digest
     from regsetup.registry.disk.blobs import Blobs
     from regsetup.registry.disk.manifests import Locks, Manifests
     from regsetup.registry.store import StoredManifest
@@ -57,16 +57,28 @@ class Referrers:
         return found
 
     def _scan(self, repository: str) -> None:
-        """Read every manifest of a repository and write the links that are missing."""
+        """Read every manifest of a repository, write links that are missing and remove those of none."""
         with self._locks.of(repository):
             times = self._times(repository)
-            for digest in list(self._manifests.each(repository)):
+            there = set(self._manifests.each(repository))
+            self._prune(repository, there)
+            for digest in there:
                 stored = self._blobs.read(digest, MAX_MANIFEST + 1)
                 subject = content.subject_of(stored) if stored is not None else None
                 if subject is not None:
                     layout.write_link(self._places.referrer_link(repository, subject, digest), digest)
             if times:
                 self._mark(repository, times)
+
+    def _prune(self, repository: str, there: set[Digest]) -> None:
+        """Remove the links of manifests that are gone, and what is empty then."""
+        top = self._places.referrers(repository)
+        for directory, _, names in os.walk(top, topdown=False):
+            if "link" in names and _named(directory) not in there:
+                os.unlink(f"{directory}/link")
+            if directory != top:
+                with contextlib.suppress(OSError):  # there is something in it
+                    os.rmdir(directory)
 
     def _is_whole(self, repository: str) -> bool:
         noted = durable.read(f"{self._places.referrers(repository)}/scanned", 256)
@@ -93,3 +105,12 @@ class Referrers:
         except OSError:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _named(directory: str) -> Digest | None:
+    """Return the digest whose link lies in a directory."""
+    algorithm, encoded = directory.rsplit("/", 2)[-2:]
+    try:
+        return Digest.parse(f"{algorithm}:{encoded}")
+    except BadReference:
+        return None
