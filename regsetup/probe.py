@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regsetup.client import Credentials
     from regsetup.deployment import Deployment, Listen, Paths
 
-TIMEOUT = 2.0  # seconds; it is on this machine
+TIMEOUT = 5.0  # seconds; it is on this machine, which may have much else to do
 
 
 def endpoint(wanted: Deployment, paths: Paths, credentials: Credentials | None = None) -> Endpoint:
