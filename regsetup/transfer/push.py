@@ -11,7 +11,7 @@ import functools
 import io
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from regsetup.client import UnexpectedAnswer
+from regsetup.client import RegistryError, UnexpectedAnswer
 from regsetup.errors import RegsetupError
 from regsetup.image.document import OCI_MANIFEST, Part, parse
 from regsetup.image.layout import blob_name, open_part, verify
@@ -32,6 +32,19 @@ if TYPE_CHECKING:
     from regsetup.transfer.watch import Watch
 
     Content = Slice | IO[bytes] | RemoteBlob
+
+
+class StrongerDigest(RegistryError):
+    """The registry keeps manifests by sha256 alone, as registry:2 does, and this one goes by another."""
+
+    code = "digest-not-supported"
+
+    def __init__(self, address: str, digest: Digest, said: str | None) -> None:
+        super().__init__(
+            f"{address} does not keep a manifest under {digest}",
+            cause=said,
+            fix="push it to a registry that knows sha512, such as regsetup up --backend embedded",
+        )
 
 
 class Goal:
@@ -67,6 +80,8 @@ class Goal:
     def put(self, documents: Sequence[Stored], reference: str | Digest | None) -> bool:
         """Store manifests by digest, the last one also under ``reference``; tell whether that changed."""
         *below, root = documents
+        if root.part.digest.algorithm != "sha256":  # under a tag alone a registry names it by sha256
+            below.append(root)
         for one in below:
             self._put(one, one.part.digest)
         target = root.part.digest if reference is None else reference
@@ -76,7 +91,12 @@ class Goal:
 
     def _put(self, one: Stored, reference: str | Digest) -> None:
         media_type = one.document.media_type
-        self.client.put_manifest(self.repository, reference, one.content, media_type)
+        try:
+            self.client.put_manifest(self.repository, reference, one.content, media_type)
+        except UnexpectedAnswer as error:
+            if isinstance(reference, Digest) and reference.algorithm != "sha256":
+                raise StrongerDigest(self.client.endpoint.address, reference, error.cause) from error
+            raise
         if one.document.subject:
             announce(self.client, self.repository, one, one.document.subject)
 
