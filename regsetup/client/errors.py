@@ -49,6 +49,20 @@ class AnswerCut(RegistryError):
         )
 
 
+class TooSlow(RegistryError):
+    """The registry sends, but so slowly that it is no use to wait."""
+
+    code = "too-slow"
+
+    def __init__(self, address: str, came: int, seconds: float) -> None:
+        super().__init__(
+            f"{address} sends too slowly",
+            cause=f"{came} bytes came in {seconds:.0f} s, less than 1 KiB a second",
+            fix="look at the line and at what the registry gets its blobs from; "
+            "then try again: a pull into a directory goes on where it was",
+        )
+
+
 class PlainHttp(RegistryError):
     """One side speaks TLS and the other plain HTTP."""
 

@@ -86,6 +86,11 @@ class Transport:
         """Whether the registry has asked who we are, and was told."""
         return self._login.asked
 
+    @property
+    def timeout(self) -> float:
+        """Seconds of silence that are borne."""
+        return self._timeout
+
     def close(self) -> None:
         """Close every idle connection."""
         self._connections.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import re
 import socket
 import time
 from email.utils import formatdate
@@ -24,10 +25,12 @@ from regsetup.client import (
     RegistryClient,
     RegistryError,
     TooManyRequests,
+    TooSlow,
     Unauthorized,
     UnexpectedAnswer,
     Unreachable,
 )
+from regsetup.client.downloads import Pace
 from regsetup.reference import Digest
 from regsetup.secret import Secret
 from tests.bed.liar import Liar, reply, reply_json
@@ -132,6 +135,31 @@ def test_an_answer_in_drops_is_given_up_at_the_deadline() -> None:
     error = refused(AnswerCut, handler, lambda client: client.ping())
     assert error.cause == "not complete after 1 s"
     assert time.monotonic() - started < 5
+
+
+def dripping(_: Request) -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+    for _drop in range(400):
+        yield b"x"
+        time.sleep(0.02)
+
+
+def test_a_blob_in_drops_is_given_up_though_it_is_never_silent_for_long() -> None:
+    started = time.monotonic()
+    error = refused(TooSlow, dripping, get)
+    assert re.fullmatch(r"\d\d bytes came in 1 s, less than 1 KiB a second", str(error.cause))
+    assert 1 <= time.monotonic() - started < 4
+
+
+def test_who_takes_its_time_with_what_comes_does_not_make_the_registry_slow() -> None:
+    pace = Pace("reg.example", 10.0)
+    for _ in range(5):
+        pace.note(1.9, 2000)
+    with pytest.raises(TooSlow):
+        pace.note(0.6, 0)
+    pace = Pace("reg.example", 10.0)
+    for _ in range(100):
+        pace.note(5.0, 6000)
 
 
 @pytest.mark.parametrize("call", [get, lambda client: client.get_manifest("a", DIGEST)])

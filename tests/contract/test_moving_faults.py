@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ from regsetup.client import (
     NotFound,
     RegistryClient,
     TooManyRequests,
+    TooSlow,
     UnexpectedAnswer,
 )
 from regsetup.client.api import SIGNED_SCHEMA1
@@ -178,6 +180,54 @@ def test_one_that_always_cuts_is_given_up_and_what_came_is_kept(shelf: Shelf, tm
     with pytest.raises((AnswerCut, UnexpectedAnswer)):
         asked(Cutting(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / "out.tar"))
     assert not {name for name in files(tmp_path) if "out.tar" in name}
+
+
+def test_a_registry_that_drips_is_given_up_and_what_came_is_taken_up(shelf: Shelf, tmp_path: Path) -> None:
+    class Dripping(Honest):
+        def blob(self, request: Request, digest: Digest, content: bytes) -> Reply:
+            answer = super().blob(request, digest, content)
+            assert isinstance(answer, bytes)
+            return answer if len(content) < BIG else self.drops(answer)
+
+        def drops(self, answer: bytes) -> Iterator[bytes]:
+            yield answer[: 1 << 20]
+            for at in range(1 << 20, (1 << 20) + 1000):
+                yield answer[at : at + 1]
+                time.sleep(0.02)
+
+    for target in TARGETS:
+        with pytest.raises(TooSlow, match="sends too slowly"):
+            asked(Dripping(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / target))  # noqa: B023
+    assert {name for name in files(tmp_path) if "out.tar" in name or "index" in name} == set()
+    (partial,) = (tmp_path / "out").glob("blobs/sha256/.*.partial")
+    kept = partial.stat().st_size
+    assert kept > 1 << 19
+    requests = asked(Honest(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / "out"))
+    assert f"bytes={kept}-" in [one.headers.get("range") for one in requests]
+    whole(tmp_path / "out")
+
+
+def test_a_copy_from_a_registry_that_drips_is_given_up(
+    shelf: Shelf, registries: list[RegistryClient]
+) -> None:
+    class Dripping(Honest):
+        def blob(self, request: Request, digest: Digest, content: bytes) -> Reply:
+            answer = super().blob(request, digest, content)
+            assert isinstance(answer, bytes)
+            return answer if len(content) < BIG else self.drops(answer)
+
+        def drops(self, answer: bytes) -> Iterator[bytes]:
+            for at in range(1000):
+                yield answer[at : at + 1]
+                time.sleep(0.02)
+
+    for there in registries:
+        with pytest.raises(TooSlow):
+            asked(
+                Dripping(shelf),
+                lambda client: copied(client, "team/app", "1", there, "app", tag="1", referrers=False),  # noqa: B023
+            )
+        assert there.head_manifest("app", "1") is None
 
 
 def test_what_an_interrupted_run_left_is_completed(shelf: Shelf, tmp_path: Path) -> None:
