@@ -12,12 +12,15 @@ from regsetup.auth.libtrust import BadSignature, signed_payload
 from regsetup.client import Endpoint, RegistryClient
 from regsetup.client.api import SIGNED_SCHEMA1
 from regsetup.reference import Digest
+from tests.bed.liar import Liar, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.bed.liar import Reply, Request
     from tests.bed.registry import RegistryProcess
+    from tests.contract.calling import Calling
 
 DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = {
@@ -131,3 +134,20 @@ def test_a_signature_that_does_not_hold_is_refused(
 def test_what_has_no_signature_is_refused(content: bytes) -> None:
     with pytest.raises(BadSignature):
         signed_payload(content)
+
+
+def test_one_is_inspected_with_what_it_is_and_why_it_can_not_be_moved(content: bytes, call: Calling) -> None:
+    digest = str(Digest.of(signed_payload(content)))
+
+    def handler(request: Request) -> Reply:
+        if request.path.endswith("/manifests/latest"):
+            return reply(200, content, Content_Type=SIGNED_SCHEMA1, Docker_Content_Digest=digest)
+        return reply(200, b"{}") if request.path == "/v2/" else reply(404)
+
+    with Liar(handler) as server:
+        ref = f"{server.address}/old/client:latest"
+        data = call.json("inspect", ref)["data"]
+        assert (data["digest"], data["media_type"], data["layers"]) == (digest, SIGNED_SCHEMA1, [])
+        assert "its signature was verified" in data["problem"]
+        assert call("manifest", "--raw", ref).ok().raw == content
+        assert call.codes("pull", ref, "out") == (1, ["old-schema"])
