@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from regsetup.backends.choice import Choice
     from regsetup.backends.engine import Engine
     from regsetup.deployment import Paths
+    from regsetup.observed import Seen
+    from regsetup.state import State
     from regsetup.trust.base import Client
     from regsetup.trust_here import Confirm
 
@@ -87,27 +89,16 @@ def survey(
         NoAcme: the bundled registry is to get a certificate by itself.
         BundleLacksImage: nothing may be pulled, and the image is neither here nor in the bundle.
     """
-    archive = None
     if wanted.tls is Tls.ACME and choice.engine is None:
         raise acme.NoAcme(choice.reason)
-    if choice.engine and wanted.image_archive:
-        wanted, archive = _with_archive(choice.engine, wanted, wanted.image_archive)
-    elif choice.engine and wanted.bundle:
-        require_here(choice.engine, wanted)
-    elif wanted.image_archive and not wanted.bundle:
-        _insist_on_archive(wanted.image_archive)
-    current, aside = choice.runtime.current(), choice.runtime.aside()
+    wanted, archive = _with_image(wanted, choice)
     state = states.read(paths.state)
-    other = other_side(paths, state, choice) if state else None
-    there = (other.runtime.current() or other.runtime.aside()) if other else None
-    if adopt and current and current.spec is None:
-        wanted = _taken_over(wanted, wished, current.storage, paths)
-    # Setting the old one aside frees its port on every address; a third who holds another of them is met
-    # when the new one is started.
-    ours = [one.published[1] for one in (current, aside, there) if one and one.running and one.published]
-    if wanted.port not in ours:
+    found = _find(choice, paths, state)
+    if adopt and found.current and found.current.spec is None:
+        wanted = _taken_over(wanted, wished, found.current.storage, paths)
+    if wanted.port not in found.ports:
         _refuse_taken_port(wanted, choice, (paths.name, f"{paths.name}.regsetup-aside"))
-    if isinstance(wanted.storage, Directory) and current is None:
+    if isinstance(wanted.storage, Directory) and found.current is None:
         storage.require_free(wanted.storage.path)
     secret = read_http_secret(paths) or Secret(secrets.token_hex(SECRET_BYTES))
     certificate = why_install(wanted, paths) or ("asked for" if renew_certificate else None)
@@ -128,18 +119,40 @@ def survey(
         default_user=DEFAULT_USER,
         adopt=adopt,
         guarded=guarded,
-        moves=state is not None and there is not None and state.backend != choice.runtime.backend,
+        moves=state is not None and found.there is not None and state.backend != choice.runtime.backend,
     )
     seen = Observed(
-        current=current,
-        aside=aside,
-        other=there,
+        current=found.current,
+        aside=found.aside,
+        other=found.there,
         files=_files(paths, goal.directories),
         users=read_users(paths),
         storage_exists=_storage_exists(wanted, choice),
         image=_image_id(wanted, choice),
     )
-    return Survey(choice, paths, goal, seen, texts, secret, trust.clients, other)
+    return Survey(choice, paths, goal, seen, texts, secret, trust.clients, found.other)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The containers or services of this registry: in use, aside, and, in a move, on the other back end."""
+
+    current: Seen | None
+    aside: Seen | None
+    there: Seen | None
+    other: Choice | None
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those that this registry holds itself."""
+        ours = (self.current, self.aside, self.there)
+        return tuple(one.published[1] for one in ours if one and one.running and one.published)
+
+
+def _find(choice: Choice, paths: Paths, state: State | None) -> _Found:
+    other = other_side(paths, state, choice) if state else None
+    there = (other.runtime.current() or other.runtime.aside()) if other else None
+    return _Found(choice.runtime.current(), choice.runtime.aside(), there, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +196,19 @@ def read_http_secret(paths: Paths) -> Secret | None:
         return None
 
 
+def _with_image(wanted: Deployment, choice: Choice) -> tuple[Deployment, str | None]:
+    """Name the image to run, and the archive that it is to be loaded from, None if it need not be."""
+    from regsetup.backends import images
+
+    if choice.engine and wanted.image_archive:
+        return _with_archive(choice.engine, wanted, wanted.image_archive)
+    if choice.engine and wanted.bundle:
+        require_here(choice.engine, wanted)
+    elif wanted.image_archive and not wanted.bundle:
+        images.read_archive(wanted.image_archive)  # not needed without an engine, but a wrong file is told
+    return wanted, None
+
+
 def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deployment, str | None]:
     """Name the archive's image, unless one was asked for; the archive counts only if it is not loaded yet."""
     from regsetup.backends import images
@@ -200,13 +226,6 @@ def _with_archive(engine: Engine, wanted: Deployment, path: Path) -> tuple[Deplo
     return wanted, None if local and local.id in archive.ids else str(path)
 
 
-def _insist_on_archive(path: Path) -> None:
-    """Have a wrong file told also where no engine answers and the image is not needed."""
-    from regsetup.backends import images
-
-    images.read_archive(path)
-
-
 def _taken_over(
     wanted: Deployment, wished: Mapping[str, object], images: str | None, paths: Paths
 ) -> Deployment:
@@ -217,6 +236,11 @@ def _taken_over(
 
 
 def _refuse_taken_port(wanted: Deployment, choice: Choice, ours: tuple[str, ...]) -> None:
+    """Refuse a port that somebody else holds.
+
+    Setting the old one aside frees its port on every address; a third who holds another of them is met when
+    the new one is started.
+    """
     there = choice.engine is not None and choice.engine.elsewhere
     owner = None if there else ports.owner(wanted.bind, wanted.port)
     if choice.engine and (owner or there):

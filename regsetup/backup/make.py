@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import heapq
 import itertools
 import os
-import secrets
 import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING
 from regsetup import __version__
 from regsetup.backup.archive import ArchiveWriter, is_packed
 from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path, is_kept
+from regsetup.backup.new_file import MODE, new_file
 from regsetup.backup.objects import Objects
 from regsetup.backup.reading import opened
 from regsetup.backup.repository import Repository
@@ -25,11 +23,10 @@ from regsetup.backup.survey import Picture, take
 from regsetup.backup.unsound import unsound
 from regsetup.backup.verified import Verified
 from regsetup.errors import RegsetupError, UsageError
-from regsetup.host.files import CannotWrite, locked, sync_directory
+from regsetup.host.files import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
 
     from regsetup.backup.survey import Source
     from regsetup.backup.unsound import Unsound
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
     Told = Callable[[int, int | None], None]
 
-MODE = 0o600  # the CA's key is in it
 _SAMPLES = 8  # blobs that are looked at to choose the compression
 
 
@@ -241,7 +237,7 @@ def _into_file(
     place: Path, head: Header, settings: dict[str, bytes], picture: Picture, source: Source, told: Told
 ) -> Made:
     packed = is_packed(_samples(picture, source))
-    with _new_file(place) as out, ArchiveWriter(out, _Counter(told, head.size), packed=packed) as archive:
+    with new_file(place) as out, ArchiveWriter(out, _Counter(told, head.size), packed=packed) as archive:
         _write_small(archive, head, settings, picture, source)
         read = set()
         for blob in source.blobs(picture.blobs):
@@ -266,7 +262,7 @@ def _into_directory(
         head = replace(head, id=_free(repository, head.id), apart=True)
         place = repository.place(head.id)
         counter = _Counter(told, head.size)
-        with _new_file(place) as out, ArchiveWriter(out, counter) as archive:
+        with new_file(place) as out, ArchiveWriter(out, counter) as archive:
             verified = Verified.read(repository.root, all_anew=asked.verify)
             objects = Objects(repository.root, archive.digests, verified, counter)
             objects.tidy()
@@ -330,36 +326,3 @@ def _samples(picture: Picture, source: Source) -> Iterator[bytes | memoryview]:
     largest = frozenset(heapq.nlargest(_SAMPLES, sizes, key=lambda one: sizes[one]))
     for blob in source.blobs(largest):
         yield from itertools.islice(blob.pieces, 1)
-
-
-@contextlib.contextmanager
-def _new_file(place: Path) -> Iterator[BinaryIO]:
-    """Give a file that gets its name when the block is done and the bytes are on disk.
-
-    Raises:
-        CannotWrite: rights, a full disk; what stood there still stands.
-    """
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
-    try:
-        _remove_stale(place)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # says that somebody is still at work
-            with os.fdopen(descriptor, "wb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_directory(place.parent)
-    except OSError as error:
-        raise CannotWrite(place, error) from error
-
-
-def _remove_stale(place: Path) -> None:
-    """Remove what killed backups to the same name left; those under way hold a lock."""
-    for left in place.parent.glob(f".{glob.escape(place.name)}.*.partial"):
-        with contextlib.suppress(OSError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()

@@ -29,6 +29,7 @@ from regsetup.cli import (
     pull,
     push,
     render,
+    restore,
     rm,
     schedule,
     serve,
@@ -104,7 +105,7 @@ _FAMILIES = {
     "Set up and take away": (up, status, check, doctor, upgrade, serve, teardown),
     "Who may enter": (users, login),
     "Look inside, move and delete": (browse, inspect, blob, pull, push, copy, rm, verify, gc),
-    "Keep for years": (backup, schedule, cert),
+    "Keep for years": (backup, restore, schedule, cert),
     "Other programs and machines": (trust, handover, bundle),
 }
 

@@ -1,12 +1,15 @@
-"""Tells what ``up`` does while it does it: each step on standard error, and a bar while an image travels."""
+"""Tells what ``up`` does while it does it: each step on standard error, and a bar while bytes travel."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from regsetup.cli import render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from regsetup.step import Progress, Reporter, Step
 
 
@@ -71,3 +74,18 @@ def thing(step: Step) -> str:
     """Return what a step is about: ``container registry``, or ``config.yml``."""
     kind, target = str(step.resource), step.target
     return kind if kind == target else f"{kind} {target}"
+
+
+@contextlib.contextmanager
+def read_bytes(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far it is, on a terminal."""
+    console = render.err()
+    if render.style.json or render.style.quiet or not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(what, *columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

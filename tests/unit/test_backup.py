@@ -21,6 +21,7 @@ from regsetup.backup import make
 from regsetup.backup.archive import ArchiveWriter, ChangedMeanwhile, is_packed
 from regsetup.backup.behind import WORTH_A_THREAD, Behind
 from regsetup.backup.format import END, HEADER, TREE, BackupDamaged, BackupUnsafe
+from regsetup.backup.new_file import new_file
 from regsetup.backup.reading import opened
 from regsetup.backup.repository import NewestUnreadable, NoSuchBackup, NotBackups, Repository
 from regsetup.backup.restore import check
@@ -676,7 +677,7 @@ def test_backups_of_several_registries_are_told_apart(kept: Kept) -> None:
     other = replace(kept.backup("many/").header, name="second")
     repository = Repository(kept.place / "many")
     with (
-        make._new_file(repository.place("second-1")) as out,
+        new_file(repository.place("second-1")) as out,
         ArchiveWriter(out, lambda _: None) as archive,
     ):
         archive.add(HEADER, other.to_bytes())
