@@ -244,7 +244,7 @@ def _refuse_taken_port(wanted: Deployment, choice: Choice, ours: tuple[str, ...]
     there = choice.engine is not None and choice.engine.elsewhere
     owner = None if there else ports.owner(wanted.bind, wanted.port)
     if choice.engine and (owner or there):
-        from regsetup.backends.docker import publisher
+        from regsetup.backends.reported import publisher
 
         owner = publisher(choice.engine, wanted.port, but=ours) or owner
     if owner:  # a process over there is met when the container is started

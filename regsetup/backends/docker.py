@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from regsetup.backends import carried, images
 from regsetup.backends import container as containers
-from regsetup.backends.container import DATA
 from regsetup.backends.engine import EngineError, translated
+from regsetup.backends.reported import LABEL_SPEC, health, published, seen
 from regsetup.certify import certificate_files
 from regsetup.deployment import DEFAULT_NAME, Tls, Volume
 from regsetup.host.ports import PortInUse, free_port
-from regsetup.observed import Seen, Spec
+from regsetup.observed import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from regsetup.backends.engine import Engine
     from regsetup.deployment import Deployment, Paths
+    from regsetup.observed import Seen
 
-LABEL_SPEC = "io.regsetup.spec"
 LABEL_HASH = "io.regsetup.spec-hash"
 STOP_TIMEOUT = 10  # seconds; a registry finishes its requests well within Docker's own default
 _NANOSECONDS = 1_000_000_000
@@ -220,7 +220,7 @@ class DockerRuntime:
             return "the container is gone"
         state = container.attrs["State"]
         if state["Running"] and not state["Restarting"]:  # also anew: its code is 0 until it ends again
-            return "Docker finds it unhealthy" if _health(state) == "unhealthy" else None
+            return "Docker finds it unhealthy" if health(state) == "unhealthy" else None
         words = f": {state['Error']}" if state.get("Error") else ""
         return f"the container exited with code {state['ExitCode']}{words}"
 
@@ -316,54 +316,3 @@ def _fingerprint(certificate: Path) -> str:
     if not certificate.exists():
         return "not here yet"
     return hashlib.sha256(certificate.read_bytes()).hexdigest()[:12]
-
-
-def seen(attrs: dict[str, Any]) -> Seen:
-    """Read what the engine says of a container (``GET /containers/{id}/json``)."""
-    import json
-
-    labels, state = attrs["Config"].get("Labels") or {}, attrs["State"]
-    spec = Spec(json.loads(labels[LABEL_SPEC])) if LABEL_SPEC in labels else None
-    return Seen(
-        id=attrs["Id"][:12],
-        name=attrs["Name"].removeprefix("/"),
-        spec=spec,
-        running=bool(state["Running"]) and not state.get("Restarting"),
-        health=_health(state),
-        started_at=state["StartedAt"] if state["Running"] else None,
-        image=attrs["Config"].get("Image"),
-        storage=_storage(attrs.get("Mounts") or ()),
-        published=published(attrs),
-        exit_code=None if state["Running"] else state["ExitCode"],
-        pid=state.get("Pid") or None,
-    )
-
-
-def _health(state: dict[str, Any]) -> str:
-    status = (state.get("Health") or {}).get("Status", "none")
-    return "unknown" if status == "none" else str(status)
-
-
-def _storage(mounts: Any) -> str | None:
-    for mount in mounts:
-        if mount["Destination"] == DATA:
-            return f"volume:{mount['Name']}" if mount["Type"] == "volume" else str(mount["Source"])
-    return None
-
-
-def published(attrs: dict[str, Any]) -> tuple[str, int] | None:
-    """Return the host address and port of a container's first published port."""
-    for bindings in (attrs["HostConfig"].get("PortBindings") or {}).values():
-        for binding in bindings or ():
-            return binding.get("HostIp") or "0.0.0.0", int(binding["HostPort"] or 0)  # noqa: S104
-    return None
-
-
-def publisher(engine: Engine, port: int, *, but: tuple[str, ...]) -> str | None:
-    """Name the running container that publishes ``port``, other than those in ``but``."""
-    with translated():
-        for container in engine.client.api.containers():
-            name = container["Names"][0].removeprefix("/")
-            if name not in but and any(one.get("PublicPort") == port for one in container["Ports"]):
-                return f"container {name}"
-    return None

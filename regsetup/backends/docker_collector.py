@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from regsetup.backends.container import LABEL_NAME
 from regsetup.backends.distribution import CONFIG_2
-from regsetup.backends.docker import LABEL_SPEC
 from regsetup.backends.engine import EngineError, translated
+from regsetup.backends.reported import LABEL_SPEC
 from regsetup.errors import RegsetupError
 from regsetup.reference import Digest
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from regsetup.backends.docker import LABEL_HASH, LABEL_SPEC
+from regsetup.backends.docker import LABEL_HASH
+from regsetup.backends.reported import LABEL_SPEC
 from tests.bed.clients import DockerCli, run
 from tests.bed.deployed import PASSWORD, Deployed
 from tests.bed.run import need, wait_for
