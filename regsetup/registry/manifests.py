@@ -15,6 +15,7 @@ from regsetup.registry.errors import (
     BlobUnknown,
     DigestInvalid,
     ManifestBlobUnknown,
+    ManifestUnknown,
     SizeInvalid,
     TagInvalid,
 )
@@ -104,7 +105,16 @@ def _resolve(context: Context, route: Route) -> Digest:
     """Return the digest that a reference means."""
     if ":" in route.reference:
         return parse_digest(route.reference)
-    return context.store.tags.get(route.repository, _tag(route.reference))
+    if not is_tag(route.reference):
+        raise unknown(route)
+    return context.store.tags.get(route.repository, route.reference)
+
+
+def unknown(route: Route) -> ManifestUnknown:
+    """Return the 404 for a pull of what can be no tag: conformance suite 1.1, "GET nonexistent manifest"."""
+    return ManifestUnknown(
+        "manifest unknown: not a tag", detail={"name": route.repository, "tag": route.reference}
+    )
 
 
 def _store(

@@ -19,7 +19,7 @@ from regsetup.reference import BadReference, Digest, is_tag
 from regsetup.registry import blobs, catalog, content, manifests, referrers, tags
 from regsetup.registry.context import Context, parse_digest
 from regsetup.registry.download import HELD_BACK, Download, absent, down
-from regsetup.registry.errors import BlobUnknown, ManifestUnknown, NameUnknown, TagInvalid, Unknown
+from regsetup.registry.errors import BlobUnknown, ManifestUnknown, NameUnknown, Unknown
 from regsetup.registry.reply import BYTES, reply, stream
 from regsetup.registry.routing import Kind, Route
 from regsetup.registry.store import StoredManifest
@@ -223,7 +223,7 @@ async def get_manifest(context: Context, request: Request, route: Route) -> Resp
     elif is_tag(reference):
         digest = await mirror.resolve(repository, reference)
     else:
-        raise TagInvalid("not a tag", detail={"tag": reference})
+        raise manifests.unknown(route)
     return manifests.answer(request, digest, context.store.manifests.get(repository, digest))
 
 

@@ -359,6 +359,49 @@ def test_the_referrers_of_nothing(client: Client, repository: str) -> None:
     assert referrers(client, f"/v2/{repository}/referrers/{Digest.of(uuid4().bytes)}") == {}
 
 
+MIB = 1 << 20
+
+
+@pytest.mark.differs(NO_REFERRERS)
+@pytest.mark.parametrize("kind", [None, EXAMPLE])
+def test_referrers_that_no_one_index_can_hold_come_in_pages(
+    client: Client, repository: str, kind: str | None
+) -> None:
+    data = Data()
+    subject = data.image()
+    attached = [
+        data.artifact(subject=data.descriptor(subject), annotations={"number": str(n), "filling": "x" * MIB})
+        for n in range(6)
+    ]
+    data.artifact("application/vnd.example.other", subject=data.descriptor(subject))
+    push(client, repository, data)
+    start = f"/v2/{repository}/referrers/{data.digest(subject)}"
+    path = start if kind is None else f"{start}?artifactType={kind}"
+    seen: list[str] = []
+    sizes = []
+    while path:
+        answer = client.get(path)
+        assert (answer.status, answer["Content-Type"]) == (200, OCI_INDEX)
+        assert ("artifactType" in answer.headers.get("OCI-Filters-Applied", "")) is (kind is not None)
+        seen += [entry["digest"] for entry in answer.json()["manifests"]]
+        sizes.append(len(answer.body))
+        link = answer.headers.get("Link")
+        path = link[1 : link.index('>; rel="next"')] if link else ""
+    assert len(sizes) == 2
+    assert max(sizes) <= 4 * MIB
+    assert len(seen) == len(set(seen)) == (7 if kind is None else 6)
+    assert {str(data.digest(manifest)) for manifest in attached} <= set(seen)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_can_be_no_tag_is_no_manifest(client: Client, repository: str, method: str) -> None:
+    """Conformance suite 1.1, "GET nonexistent manifest should return 404"."""
+    client.push_image(repository, "there")
+    assert client.ask(method, f"/v2/{repository}/manifests/.INVALID_MANIFEST_NAME").status == 404
+    there = client.ask(method, f"/v2/{repository}/manifests/there", headers={"Accept": ACCEPT})
+    assert there.status == 200
+
+
 @pytest.mark.parametrize("reference", ["missing", str(Digest.of(b"missing manifest"))])
 def test_a_missing_manifest(client: Client, repository: str, reference: str) -> None:
     answer = client.get(f"/v2/{repository}/manifests/{reference}")
