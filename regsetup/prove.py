@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from regsetup import users
 from regsetup.backends.choice import users_carrier
 from regsetup.backends.engine import connect
+from regsetup.called import named
 from regsetup.client import RegistryClient, RegistryError
 from regsetup.deployment import Directory, Tls, is_loopback
 from regsetup.errors import RegsetupError
@@ -82,9 +83,16 @@ def _through_clients(
         lambda: _through_engine(wanted, paths, choice, where, data),
         *_programs(wanted, paths, where, data),
     ):
-        through.append(run())
+        through.append(_named(run(), wanted.name))
         told(through[-1])
     return tuple(through)
+
+
+def _named(check: Check, name: str) -> Check:
+    """Let what mends it be for the registry of that name; no client knows it."""
+    if check.error and check.error.fix:
+        check.error.fix = named(check.error.fix, name)
+    return check
 
 
 def _programs(

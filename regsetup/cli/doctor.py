@@ -48,12 +48,14 @@ def doctor(
     Without a registry it looks at what `regsetup up` would meet. Exits with 3 if something is wrong.
     """
     if explain is not None:
+        from regsetup.called import named
         from regsetup.doctor import explain as explained
 
         text = sys.stdin.read() if explain == "-" else explain
         if not text.strip():
             raise NothingToExplain
         error = explained(text)
+        error.fix = named(error.fix or "", name)
         lines = (error.message, f"  cause  {error.cause}", f"  fix    {error.fix}")
         return render.Outcome({"explanation": error.as_dict()}, lines)
     from regsetup.doctor import diagnose

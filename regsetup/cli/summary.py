@@ -146,11 +146,12 @@ def _unknown_authority(done: Deployed) -> list[str]:
     """Say that clients need the CA of a certificate of one's own, if this machine does without it."""
     from regsetup.deployment import Tls
     from regsetup.probe import is_widely_known
+    from regsetup.trust.rights import by_root
 
     wanted = done.survey.wanted
     if wanted.tls is not Tls.OWN or is_widely_known(wanted, done.survey.paths):
         return []
-    told = f"sudo regsetup trust install --host {wanted.address} --ca FILE"
+    told = by_root(("--host", wanted.address, "--ca", "FILE"))
     return [f"this machine does not know who signed {wanted.cert}; each client needs that CA: {told}"]
 
 
@@ -173,27 +174,33 @@ def _no_mirror(wanted: Deployment) -> list[str]:
 
 def _elsewhere(wanted: Deployment) -> list[str]:
     """Return what lets other machines in, where their engines would refuse the registry as it is."""
-    from regsetup.deployment import DEFAULT_NAME, Tls, is_loopback
+    from regsetup.called import exporting, named
+    from regsetup.deployment import Tls, is_loopback
 
     if is_loopback(wanted.bind) or (wanted.tls is not Tls.SELF_SIGNED and not wanted.insecure):
         return []
-    name = "" if wanted.name == DEFAULT_NAME else f" --name {wanted.name}"
-    return ["", "For each other machine, once:", f"  regsetup trust export{name} | ssh HOST sudo sh"]
+    return ["", "For each other machine, once:", f"  {named(exporting(), wanted.name)}"]
 
 
 def _commands(wanted: Deployment, user: str | None) -> list[str]:
     """Return what to type to push an image, with the client that is installed here."""
+    import os
     import shutil
 
+    from regsetup.backends.engine import untold
+
+    own = untold(os.environ)
+    engine = [f"export DOCKER_HOST={own}"] if own else []
     if wanted.mirror_of:
         from regsetup.trust_here import told, why_no_mirror
 
         first = why_no_mirror(wanted) is None and wanted.address in told(wanted)
-        return [f"docker pull {'' if first else f'{wanted.address}/'}IMAGE"]
+        return [*engine, f"docker pull {'' if first else f'{wanted.address}/'}IMAGE"]
     client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
     plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
     login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []
     return [
+        *(engine if client == "docker" else ()),
         *login,
         f"{client} tag IMAGE {wanted.address}/IMAGE",
         f"{client} push{plain} {wanted.address}/IMAGE",

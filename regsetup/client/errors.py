@@ -8,6 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from regsetup.called import exporting, trusting
 from regsetup.client.endpoint import is_loopback
 from regsetup.errors import RegsetupError
 
@@ -251,7 +252,7 @@ def from_tls(address: str, error: BaseException) -> RegistryError:
     return TlsUntrusted(
         f"{address} shows a certificate of an authority that is not trusted",
         cause=error.verify_message,
-        fix="sudo regsetup trust install, or name the registry's ca.crt",
+        fix=f"{trusting()}, or --ca with the registry's ca.crt; for another machine: {exporting()}",
     )
 
 

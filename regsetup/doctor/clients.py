@@ -15,9 +15,12 @@ from regsetup.host.engine import Manager
 from regsetup.host.reload import restart_command
 from regsetup.trust.docker import DockerMirror
 from regsetup.trust.install import State
+from regsetup.trust.rights import by_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from regsetup.trust.install import Status
 
 
 def _engine(facts: Facts) -> Iterator[Finding]:
@@ -112,7 +115,7 @@ def _trust(facts: Facts) -> Iterator[Finding]:
                 Severity.WARNING,
                 f"the engine does not ask {facts.wanted.address} first for images of Docker Hub",
                 client.detail,
-                f"{facts.command} trust install --for {client.client}",
+                _telling(facts, client),
             )
         elif client.state is State.DIFFERS:
             yield Finding(
@@ -120,8 +123,14 @@ def _trust(facts: Facts) -> Iterator[Finding]:
                 Severity.WARNING,
                 f"{client.client} does not trust {facts.wanted.address}",
                 client.detail,
-                f"{facts.command} trust install --for {client.client}",
+                _telling(facts, client),
             )
+
+
+def _telling(facts: Facts, client: Status) -> str:
+    """Return what makes ``client`` trust the registry, by the person whose it is or by root."""
+    words = ("--for", client.client)
+    return by_script(words) if client.closed else f"{facts.command} trust install {' '.join(words)}"
 
 
 def _proxy(facts: Facts) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ import psutil
 from regsetup import trust_here
 from regsetup.backends.context import BadContext
 from regsetup.backends.engine import find_address, of_this_machine
+from regsetup.called import regsetup
 from regsetup.certify import look as look_at_certificates
 from regsetup.deployment import Directory
 from regsetup.doctor.facts import Facts
@@ -67,7 +68,7 @@ def look(paths: Paths, environ: Mapping[str, str]) -> Facts:
     return replace(
         facts,
         there=state is not None,
-        command="sudo regsetup" if os.geteuid() == 0 else "regsetup",
+        command=regsetup(),
         engine_address=own,
         engine_closed=closed_socket(own or shell),
         shell_engine=shell,

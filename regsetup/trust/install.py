@@ -8,7 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from regsetup.host.files import make_directory, remove_empty, remove_unfinished
-from regsetup.trust.base import CannotTakeBack, Touched, read, sha256
+from regsetup.trust.base import CannotTakeBack, Touched, read, sha256, unchanged
+from regsetup.trust.rights import closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,11 +28,12 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a client stands to the registry, and why."""
+    """How a client stands to the registry, and why; ``closed``: what only root may change there."""
 
     client: str
     state: State
     detail: str
+    closed: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,9 @@ def _take_back(client: Client, entries: Sequence[Touched], ledger: Ledger) -> li
         with_us = read(entry.path)
         notes += _said(client.take_back(entry))
         _rebase(client, entry, with_us, ledger)
-        ledger.forget(entry)
-        remove_empty(entry.directories)
+        remove_empty(entry.directories)  # while the ledger knows them still: a kill leaves none behind
         _bequeath([path for path in entry.directories if path.exists()], ledger)
+        ledger.forget(entry)
     return notes
 
 
@@ -123,8 +125,8 @@ def _rebase(client: Client, gone: Touched, with_us: bytes | None, ledger: Ledger
         if entry.path != gone.path or (entry.client, entry.address) == (gone.client, gone.address):
             continue
         rebased, now = entry, read(entry.path)
-        if with_us is not None and now is not None and sha256(with_us) == entry.after:
-            rebased = replace(rebased, after=sha256(now))
+        if with_us is not None and now is not None and sha256(with_us) in {entry.after, entry.earlier}:
+            rebased = replace(rebased, after=sha256(now), earlier="")
         with suppress(CannotTakeBack):
             rebased = replace(rebased, before=client.without_us(entry.before, gone))
         rebased = replace(rebased, added=client.inherited(rebased, gone))
@@ -135,11 +137,12 @@ def status(client: Client, registry: Registry) -> Status:
     """Tell how ``client`` stands to ``registry`` by its files; only a push and a pull prove it."""
     if not client.detect():
         return Status(client.name, State.ABSENT, "")
-    needed = client.plan(registry).needed
+    plan = client.plan(registry)
+    needed = plan.needed
     if not needed:
         return Status(client.name, State.TRUSTS, "")
     what = ", ".join(f"{edit.path} {'differs' if edit.before else 'is missing'}" for edit in needed)
-    return Status(client.name, State.DIFFERS, what)
+    return Status(client.name, State.DIFFERS, what, closed(plan))
 
 
 def _touched(client: Client, registry: Registry, edit: Edit, known: Touched | None) -> Touched:
@@ -164,7 +167,13 @@ def _touched(client: Client, registry: Registry, edit: Edit, known: Touched | No
         before = client.without_us(edit.before, known)
     except CannotTakeBack:
         before = edit.before
-    return replace(entry, before=before, directories=known.directories or entry.directories)
+    ours = edit.before if unchanged(edit.before, known) else None
+    return replace(
+        entry,
+        before=before,
+        directories=known.directories or entry.directories,
+        earlier="" if ours is None else sha256(ours),
+    )
 
 
 def _missing_parents(path: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from regsetup.called import exporting, trusting
 from regsetup.errors import RegsetupError
 
 _NAME = re.compile(
@@ -64,7 +65,10 @@ class PlainHttpRefused(Refusal):
     )
     fact = "the client wants TLS, and it speaks plain HTTP"
     why = "the address is not among those that the client may use without TLS"
-    remedy = "sudo regsetup trust install, or regsetup up --tls self-signed; podman: --tls-verify=false"
+
+    def __init__(self, address: str, said: str) -> None:
+        self.remedy = f"{trusting()}, or regsetup up --tls self-signed; podman: --tls-verify=false"
+        super().__init__(address, said)
 
 
 class TlsRefused(Refusal):
@@ -78,7 +82,10 @@ class TlsRefused(Refusal):
     )
     fact = "it speaks TLS, and the client tried plain HTTP"
     why = "the address is written with http://, or is among the client's insecure-registries"
-    remedy = "https:// in front; sudo regsetup trust remove, then sudo regsetup trust install"
+
+    def __init__(self, address: str, said: str) -> None:
+        self.remedy = f"https:// in front; {trusting()} takes back what an earlier one allowed"
+        super().__init__(address, said)
 
 
 class NameNotInCertificate(Refusal):
@@ -141,7 +148,10 @@ class UnknownAuthority(Refusal):
     )
     fact = "the client does not trust its certificate"
     why = "its CA is neither where the client looks for this address, nor in the system's store"
-    remedy = "sudo regsetup trust install; for another machine: regsetup trust export | ssh HOST sudo sh"
+
+    def __init__(self, address: str, said: str) -> None:
+        self.remedy = f"{trusting()}; for another machine: {exporting()}"
+        super().__init__(address, said)
 
 
 class EngineUnauthorized(Refusal):

@@ -1,7 +1,6 @@
 """Which of a client's files this user may not write, and the command with which root does.
 
-Root has another home for what regsetup knows: ``sudo regsetup`` does not find a person's registry. The
-exported script needs neither regsetup nor its home.
+``called`` says why root is told by the exported script.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from regsetup.called import regsetup
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from regsetup.trust.base import Plan
 
 NEEDED = "needs root: "
-INSTALL = "sudo regsetup trust install"
 
 
 class NeedsRoot(RegsetupError):
@@ -55,8 +54,13 @@ def by_root(arguments: Sequence[str], clients: Sequence[str] = ()) -> str:
     """Return what makes root tell ``clients``, of the registry that ``arguments`` name to ``trust``."""
     wanted = [*arguments, *(word for client in clients for word in ("--for", client))]
     if os.geteuid() == 0:
-        return " ".join([INSTALL, *map(shlex.quote, wanted)])
-    return f"{' '.join(['regsetup trust export', *map(shlex.quote, wanted)])} | sudo sh"
+        return " ".join([regsetup(), "trust install", *map(shlex.quote, wanted)])
+    return by_script(wanted)
+
+
+def by_script(arguments: Sequence[str]) -> str:
+    """Return what tells root's clients of a person's registry."""
+    return f"{' '.join(['regsetup trust export', *map(shlex.quote, arguments)])} | sudo sh"
 
 
 def named(name: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def test_a_file_may_be_written_where_its_directory_may(home: Path) -> None:
         plan = Plan((Edit(mine, None, b"x"), Edit(closed / "new", None, b"x"), Edit(closed / "x", b"", b"")))
         assert rights.closed(plan) == (closed / "new",)
         assert rights.by_root(("--name", "a b")) == "regsetup trust export --name 'a b' | sudo sh"
-    assert rights.by_root((), ["docker"]) == "sudo regsetup trust install --for docker"
+    assert rights.by_root((), ["docker"]) == "regsetup trust install --for docker"
 
 
 def test_a_rootless_engine_is_found_by_its_socket_where_the_machines_is_closed(home: Path) -> None:

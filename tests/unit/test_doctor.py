@@ -130,6 +130,11 @@ BROKEN = [
     ("certificate-names", {"leaf": certificate(names=Names.of(["other.lan"]))}, "regsetup up"),
     ("certificate-other-ca", {"leaf": certificate(issuer_key_id="09")}, "regsetup up"),
     ("trust-missing", {"clients": (Status("podman", State.DIFFERS, "x is missing"),)}, "--for podman"),
+    (
+        "trust-missing",
+        {"clients": (Status("docker", State.DIFFERS, "x", (Path("/etc/docker"),)),)},
+        "regsetup trust export --for docker | sudo sh",
+    ),
     ("mirror-missing", {"clients": (Status("docker-mirror", State.DIFFERS, "x"),)}, "--for docker-mirror"),
     ("daemon-json-blank-entry", {"daemon_json": b'{"registry-mirrors": [""]}'}, "take it out of"),
     ("users-missing", {"htpasswd": None}, "regsetup adduser NAME"),

@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "acme",
+            "called",
             "plan",
             "given",
             "load",
