@@ -148,6 +148,14 @@ def find_address(environ: Mapping[str, str]) -> tuple[str, Path | None]:
     return address or _own_socket(environ) or DEFAULT_ENGINE, tls
 
 
+def untold(environ: Mapping[str, str]) -> str | None:
+    """Return the rootless engine that is found here, and not by the docker command, which looks in no XDG."""
+    with contextlib.suppress(context.BadContext):
+        own = _own_socket(environ)
+        return own if own and find_address(environ)[0] == own != environ.get("DOCKER_HOST") else None
+    return None
+
+
 def _own_socket(environ: Mapping[str, str]) -> str | None:
     """Return the socket of this person's rootless engine, where the machine's is not for this person."""
     own = Path(environ.get("XDG_RUNTIME_DIR") or "/nonexistent", "docker.sock")

@@ -119,11 +119,15 @@ def test_a_rootless_engine_with_settings_elsewhere_is_told_by_up_and_by_the_scri
     said = by_runtime(host, f"{up} --backend embedded")
     assert said.code == 0, said.err
     assert "9 of 9 checks hold" in said.out, "the rootless engine pushed and pulled"
+    as_dev(host, f"docker load -i /srv/registry.tar && docker tag {registry_image} mine:1").ok()
+    assert by_runtime(host, "docker info").code != 0, "Docker's command does not find it by itself"
+    printed = said.out.partition("Next:\n")[2].replace("IMAGE", "mine:1")
+    by_runtime(host, f"set -e\n{printed}").ok()
     assert host("ls", place).code == 0
     assert host("ls", place.replace("/conf/", "/.config/")).code != 0
     by_runtime(host, "regsetup trust remove").ok()
     assert host("ls", place).code != 0
-    as_dev(host, f"docker load -i /srv/registry.tar && docker tag {registry_image} {address}/a:1").ok()
+    as_dev(host, f"docker tag {registry_image} {address}/a:1").ok()
     push = f"docker push {address}/a:1"
     assert refusal in as_dev(host, push).err
     by_runtime(host, "regsetup trust export | sh").ok()
