@@ -129,7 +129,8 @@ class Touched:
     Attributes:
         client: ``docker``, ``podman``, ...; ``address``: the registry that it was for.
         before: the bytes that were there; None if the file was absent.
-        after: SHA-256 (hex) of the bytes that we wrote.
+        after: SHA-256 (hex) of the bytes that we wrote; ``earlier``: of those that we had written before, and
+            that are there still if regsetup was killed between the ledger and the file.
         tls: how the registry was to be trusted: by its CA, or as plain HTTP.
         added: the pieces that are ours; empty if the whole file is.
         directories: those that we made for it, innermost first.
@@ -143,6 +144,7 @@ class Touched:
     tls: bool
     added: tuple[str, ...] = ()
     directories: tuple[Path, ...] = ()
+    earlier: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """Return it as JSON has it; ``before`` in base64."""
@@ -155,6 +157,7 @@ class Touched:
             "tls": self.tls,
             "added": list(self.added),
             "directories": [str(path) for path in self.directories],
+            "earlier": self.earlier,
         }
 
     @classmethod
@@ -171,6 +174,7 @@ class Touched:
             tls=bool(data["tls"]),
             added=tuple(map(str, added)) if isinstance(added, list) else (),
             directories=tuple(map(Path, directories)) if isinstance(directories, list) else (),
+            earlier=str(data.get("earlier", "")),
         )
 
 
@@ -284,7 +288,9 @@ def what_is_left(text: str, touched: Touched) -> bytes | None:
 
 def unchanged(current: bytes | None, touched: Touched) -> bool:
     """Tell whether a file is as we left it, or as we found it: then it becomes what we found."""
-    return current == touched.before or (current is not None and sha256(current) == touched.after)
+    return current == touched.before or (
+        current is not None and sha256(current) in {touched.after, touched.earlier}
+    )
 
 
 def sha256(content: bytes) -> str:
