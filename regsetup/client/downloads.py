@@ -14,6 +14,7 @@ from regsetup.client.calls import blob_path
 from regsetup.client.connections import CHUNK
 from regsetup.client.errors import DigestMismatch, TooSlow, UnexpectedAnswer
 from regsetup.client.transport import Ask
+from regsetup.pace import Pace
 from regsetup.reference import Digest
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from regsetup.client.transport import Transport
 
-_SLOWEST = 1 << 10  # bytes a second; a modem of 1990 is faster
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-")
 
 
@@ -66,30 +66,6 @@ class Passing(Begun):
         """Compare nothing."""
 
 
-class Pace:
-    """How fast a registry sends, while it is waited for: what is done with its bytes is not its time."""
-
-    def __init__(self, address: str, window: float) -> None:
-        self._address = address
-        self._window = window
-        self._waited = 0.0
-        self._came = 0
-
-    def note(self, seconds: float, count: int) -> None:
-        """Count what came after so many seconds of waiting.
-
-        Raises:
-            TooSlow: less than 1 KiB a second, since one window of time or more.
-        """
-        self._waited += seconds
-        self._came += count
-        if self._waited < self._window:
-            return
-        if self._came < self._waited * _SLOWEST:
-            raise TooSlow(self._address, self._came, self._waited)
-        self._waited, self._came = 0.0, 0
-
-
 def pieces(transport: Transport, repository: str, begun: Begun, limit: int | None) -> Iterator[bytes]:
     """Yield what is missing, having told ``begun`` of it; after an AnswerCut a second call goes on.
 
@@ -98,7 +74,7 @@ def pieces(transport: Transport, repository: str, begun: Begun, limit: int | Non
         UnexpectedAnswer: more than ``limit`` bytes, or another range than the one that was asked for.
         TooSlow: it drips.
     """
-    pace = Pace(transport.endpoint.address, transport.timeout)
+    pace = Pace(transport.timeout)
     ask = Ask(
         "GET",
         blob_path(repository, begun.digest),
@@ -110,7 +86,8 @@ def pieces(transport: Transport, repository: str, begun: Begun, limit: int | Non
         skip = _to_skip(transport, ask, response, begun.length)
         asked = time.monotonic()
         while piece := response.read1(CHUNK, decode_content=False):
-            pace.note(time.monotonic() - asked, len(piece))
+            if not pace.holds(time.monotonic() - asked, len(piece)):
+                raise TooSlow(transport.endpoint.address, pace.came, pace.waited)
             fresh = piece[skip:] if skip else piece
             skip -= len(piece) - len(fresh)
             if limit is not None and begun.length + len(fresh) > limit:

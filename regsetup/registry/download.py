@@ -127,7 +127,10 @@ class Download:
 
     async def _fetch(self) -> None:
         store, digest = self._context.store, self._digest
-        async with self._upstream.ask("GET", self._repository, f"blobs/{digest}") as response:
+        async with (
+            self._upstream.blobs,
+            self._upstream.ask("GET", self._repository, f"blobs/{digest}") as response,
+        ):
             if response.status != 200:
                 raise absent(digest, response.status)
             self._context.check_space(response.content_length or 0)
@@ -148,7 +151,7 @@ class Download:
     async def _receive(self, response: aiohttp.ClientResponse, upload: Upload) -> None:
         batch: list[bytes] = []
         size = 0
-        async for piece in response.content.iter_any():
+        async for piece in self._upstream.pieces(response):
             batch.append(piece)
             size += len(piece)
             if size >= BATCH:
@@ -158,6 +161,7 @@ class Download:
             await self._append(upload, batch)
 
     async def _append(self, upload: Upload, batch: list[bytes]) -> None:
+        self._context.check_space(0)  # an upstream need not say how much it sends
         await in_thread(self._context.disk, partial(upload.append, batch, parallel=False))
         self._written = upload.size
         self._note()

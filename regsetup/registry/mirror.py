@@ -23,7 +23,7 @@ from regsetup.registry.errors import BlobUnknown, ManifestUnknown, NameUnknown, 
 from regsetup.registry.reply import BYTES, reply, stream
 from regsetup.registry.routing import Kind, Route
 from regsetup.registry.store import StoredManifest
-from regsetup.registry.upstream import Upstream, UpstreamDown, read, read_credentials
+from regsetup.registry.upstream import Upstream, UpstreamDown, read_credentials
 from regsetup.registry.wire.response import Response
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Mirror:
             if response.status != 200:
                 raise _unknown(repository, reference, response.status)
             digest = digest or _named(response)
-            body = await read(response, manifests.MAX_MANIFEST)
+            body = await self.upstream.read(response, manifests.MAX_MANIFEST)
         found = Digest.of(body, digest.algorithm if digest else "sha256")
         if digest is not None and found != digest:
             raise Unknown("the upstream sent another manifest than was asked for", status=502)
@@ -196,7 +196,8 @@ def connect(context: Context) -> Mirror:
     settings = context.settings
     if settings.mirror_of is None:
         raise AssertionError("not a pull-through cache")
-    return Mirror(context, Upstream(settings.mirror_of, read_credentials(settings.mirror_credentials)))
+    credentials = read_credentials(settings.mirror_credentials)
+    return Mirror(context, Upstream(settings.mirror_of, credentials, settings.mirror_patience))
 
 
 def _named(response: aiohttp.ClientResponse) -> Digest | None:
@@ -274,7 +275,7 @@ async def get_tags(context: Context, request: Request, route: Route) -> Response
             async with mirror.upstream.ask("GET", route.repository, path) as response:
                 if response.status != 200:
                     raise NameUnknown("unknown to the upstream", detail={"name": route.repository})
-                names += _listed(await read(response, MAX_LIST))
+                names += _listed(await mirror.upstream.read(response, MAX_LIST))
                 following = _NEXT.search(response.headers.get("Link", ""))
             if following is None:
                 break
@@ -288,15 +289,15 @@ async def get_referrers(context: Context, request: Request, route: Route) -> Res
     """Answer GET with the upstream's referrers: 404 if it has no such endpoint, stored ones if it is down."""
     digest = parse_digest(route.reference)
     query = f"?{request.query_string}" if request.query_string else ""
+    upstream = _mirror(context).upstream
     try:
-        async with _mirror(context).upstream.ask(
-            "GET", route.repository, f"referrers/{digest}{query}"
-        ) as response:
+        async with upstream.ask("GET", route.repository, f"referrers/{digest}{query}") as response:
             if response.status != 200:
                 raise NameUnknown("unknown to the upstream", detail={"upstream_status": response.status})
             kept = ("Link", "OCI-Filters-Applied")
             headers = {name: response.headers[name] for name in kept if name in response.headers}
-            return reply(200, headers, await read(response, manifests.MAX_MANIFEST), content.OCI_INDEX)
+            body = await upstream.read(response, manifests.MAX_MANIFEST)
+            return reply(200, headers, body, content.OCI_INDEX)
     except UpstreamDown:
         return await referrers.get(context, request, route)
 

@@ -42,6 +42,7 @@ class Settings:
         log_file: where standard output and error go, in files of limited size; None leaves them alone.
         mirror_of: the URL of the registry that this one is a pull-through cache of.
         mirror_ttl: seconds for which a tag is served without asking the upstream whether it moved.
+        mirror_patience: seconds in which the upstream must begin to answer, may send nothing, or too little.
         mirror_credentials: a file with one line, ``user:password``, for the upstream.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     log_file: Path | None = None
     mirror_of: str | None = None
     mirror_ttl: float = 60.0
+    mirror_patience: float = 60.0
     mirror_credentials: Path | None = None
 
     def is_immutable(self, tag: str) -> bool:

@@ -24,6 +24,7 @@ from yarl import URL
 from regsetup import __version__
 from regsetup.auth.challenge import parse_challenges
 from regsetup.errors import RegsetupError
+from regsetup.pace import Pace
 from regsetup.secret import Secret
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("regsetup.registry")
 
 CONNECT_TIMEOUT = 5.0  # seconds; a client waits behind it
-READ_TIMEOUT = 60.0  # seconds without a byte
+PATIENCE = 60.0  # seconds to the head of an answer, without a byte, or with less than 1 KiB in each
 DOWN_FOR = 5.0  # seconds after a failure in which what is stored is served without asking
-CONNECTIONS = 32
+BLOBS = 32  # fetched at once; what is small does not wait behind them
 READ_BUFFER = 1 << 20  # bytes of a body that wait in memory
 _MAX_TOKEN = 1 << 20  # bytes of a token service's answer
 _TOKEN_LIFE = 60.0  # seconds a token lives that does not say (token specification)
@@ -98,8 +99,10 @@ class _Token:
 class Upstream:
     """Requests to one registry; for one event loop."""
 
-    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None, patience: float = PATIENCE) -> None:
         self.url = url.rstrip("/")
+        self.blobs = asyncio.Semaphore(BLOBS)
+        self._patience = patience
         self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
@@ -128,10 +131,10 @@ class Upstream:
         """
         url = f"{self.url}/v2/{repository}/{path}"
         try:
-            response = await self._authorized(method, repository, url, headers or {})
+            async with asyncio.timeout(self._patience):
+                response = await self._authorized(method, repository, url, headers or {})
             try:
-                if response.status >= 500 or response.status == 429:
-                    raise UpstreamDown(f"it answers {response.status}")
+                _check_serves(response)
                 yield response
             finally:
                 response.release()
@@ -141,6 +144,33 @@ class Upstream:
         except UpstreamDown as error:
             self._note_down(str(error))
             raise
+
+    async def pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Yield a body as it comes.
+
+        Raises:
+            UpstreamDown: it comes in drops.
+        """
+        pace = Pace(self._patience)
+        asked = time.monotonic()
+        async for piece in response.content.iter_any():
+            if not pace.holds(time.monotonic() - asked, len(piece)):
+                raise UpstreamDown(f"it sends too slowly: {pace.came} bytes in {pace.waited:.0f} s")
+            yield piece
+            asked = time.monotonic()
+
+    async def read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """Return a body of at most ``limit`` bytes.
+
+        Raises:
+            UpstreamDown: it is longer, or comes in drops.
+        """
+        body = bytearray()
+        async for piece in self.pieces(response):
+            body += piece
+            if len(body) > limit:
+                raise UpstreamDown(f"it sends more than {limit} bytes")
+        return bytes(body)
 
     def _note_down(self, reason: str) -> None:
         if not self.is_down:
@@ -192,7 +222,8 @@ class Upstream:
         basic = self._credentials.header() if self._credentials and safe else None
         url = URL(realm).extend_query(query)
         async with await self._send("GET", str(url), {}, basic, follow=False) as response:
-            body = await read(response, _MAX_TOKEN)
+            _check_serves(response)
+            body = await self.read(response, _MAX_TOKEN)
             if response.status != 200:
                 log.warning("the token service %s answers %d", realm, response.status)
                 return None
@@ -219,9 +250,9 @@ class Upstream:
                 # The system's certificates take 65 ms to load: not on the loop, and not before.
                 context = await asyncio.to_thread(ssl.create_default_context)
                 self._session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context),
+                    connector=aiohttp.TCPConnector(limit=0, ssl=context),
                     timeout=aiohttp.ClientTimeout(
-                        total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
+                        total=None, sock_connect=CONNECT_TIMEOUT, sock_read=self._patience
                     ),
                     headers={"User-Agent": f"regsetup/{__version__}"},
                     cookie_jar=aiohttp.DummyCookieJar(),
@@ -232,18 +263,9 @@ class Upstream:
         return self._session
 
 
-async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return a body of at most ``limit`` bytes.
-
-    Raises:
-        UpstreamDown: it is longer.
-    """
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > limit:
-            raise UpstreamDown(f"it sends more than {limit} bytes")
-    return bytes(body)
+def _check_serves(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 500 or response.status == 429:
+        raise UpstreamDown(f"{response.url.host} answers {response.status}")
 
 
 def _token(body: bytes, realm: str) -> _Token | None:

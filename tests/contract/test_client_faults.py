@@ -30,7 +30,7 @@ from regsetup.client import (
     UnexpectedAnswer,
     Unreachable,
 )
-from regsetup.client.downloads import Pace
+from regsetup.pace import Pace
 from regsetup.reference import Digest
 from regsetup.secret import Secret
 from tests.bed.liar import Liar, reply, reply_json
@@ -152,14 +152,11 @@ def test_a_blob_in_drops_is_given_up_though_it_is_never_silent_for_long() -> Non
 
 
 def test_who_takes_its_time_with_what_comes_does_not_make_the_registry_slow() -> None:
-    pace = Pace("reg.example", 10.0)
-    for _ in range(5):
-        pace.note(1.9, 2000)
-    with pytest.raises(TooSlow):
-        pace.note(0.6, 0)
-    pace = Pace("reg.example", 10.0)
-    for _ in range(100):
-        pace.note(5.0, 6000)
+    pace = Pace(10.0)
+    assert all(pace.holds(1.9, 2000) for _ in range(5))
+    assert not pace.holds(0.6, 0)
+    pace = Pace(10.0)
+    assert all(pace.holds(5.0, 6000) for _ in range(100))
 
 
 @pytest.mark.parametrize("call", [get, lambda client: client.get_manifest("a", DIGEST)])

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,6 @@ from tests.registry.harness import (
 from tests.registry.test_tls import make, trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 MIB = 1 << 20
@@ -437,20 +435,6 @@ def test_it_listens_on_ipv6_too(tmp_path: Path) -> None:
         assert "http://[::1]:" in running.log.read_text()
         with Client("::1", running.port) as client:
             assert client.get("/v2/").status == 200
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("no right to mount a tmpfs")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE
 from regsetup.registry.disk.layout import Layout
+from regsetup.registry.upstream import BLOBS
 from tests.registry.harness import (
     Client,
     DockerRegistry,
@@ -312,6 +314,91 @@ def test_an_upstream_in_trouble_counts_as_down(tmp_path: Path, status: int) -> N
         assert client.get("/v2/app/manifests/other").status == 404
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_is_stored_is_served_while_the_token_service_is_in_trouble(tmp_path: Path, status: int) -> None:
+    """Docker Hub counts tokens, too: auth.docker.io answers 429 to who asks often."""
+    with Fake(token="t") as fake, mirror(tmp_path, fake.port, mirror_ttl=0.0) as cache:
+        fake.add_image("library/app", "latest")
+        with cache.client() as client:
+            first = pull(client, "library/app", "latest")
+            fake.token, fake.token_trouble = "another", status
+            assert pull(client, "library/app", "latest") == first
+            assert client.get("/v2/library/app/manifests/other").codes == ["UNAVAILABLE"]
+            fake.token_trouble = 0
+            assert client.get("/v2/library/app/manifests/other").codes == ["MANIFEST_UNKNOWN"]
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+@pytest.mark.parametrize("kind", ["blobs", "manifests", "tags", "token"])
+def test_an_upstream_that_drips_is_given_up_and_others_are_served_meanwhile(
+    tmp_path: Path, kind: str, part: str
+) -> None:
+    """It is never silent for long: a byte comes every 20 ms."""
+    with (
+        Fake(token="t") as fake,
+        mirror(tmp_path, fake.port, mirror_patience=1.0) as cache,
+        cache.client(timeout=20) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        digest, layer = fake.add_image("app", "latest", BIG), Digest.of(BIG)
+        fake.add_image("other", "latest")
+        fake.add_image("stored", "latest")
+        stored = pull(client, "stored", "latest")
+        client.head(f"/v2/other/blobs/{layer}")  # gives a token
+        reference = {"blobs": f"blobs/{layer}", "tags": "tags/list"}.get(kind, f"manifests/{digest}")
+        fake.drips, fake.drips_head = "/token" if kind == "token" else f"/app/{reference}", part == "head"
+        waiting = pool.submit(status_of, cache, f"/v2/app/{reference}")
+        eventually(lambda: fake.count("GET", fake.drips or ""))
+        assert pull(client, "stored", "latest") == stored
+        assert pull(client, "other", "latest")
+        assert not waiting.done()
+        # A long body is begun with; a list of tags is what is stored, if the upstream does not serve.
+        expected = {"blobs": 503 if part == "head" else None, "tags": 404}.get(kind, 503)
+        assert waiting.result() == expected
+        eventually(lambda: fake.left)
+        assert not [place for place in cache.root.rglob("_uploads/*") if place.is_dir()]
+        fake.drips = None
+        assert BIG in pull(client, "app", "latest")
+
+
+def test_more_blobs_that_drip_than_are_fetched_at_once_leave_room_for_what_is_small(tmp_path: Path) -> None:
+    with (
+        Fake() as fake,
+        mirror(tmp_path, fake.port, mirror_patience=1.0) as cache,
+        cache.client() as client,
+        ThreadPoolExecutor(BLOBS + 1) as pool,
+    ):
+        fake.add_image("app", "latest")
+        fake.drips = "/blobs/"
+        paths = [f"/v2/app/blobs/{Digest.of(bytes([number]))}" for number in range(BLOBS + 1)]
+        waiting = [pool.submit(status_of, cache, path) for path in paths]
+        eventually(lambda: fake.count("GET", "/blobs/") == BLOBS)
+        assert client.get("/v2/app/manifests/latest").status == 200
+        assert not waiting[0].done()
+        assert [one.result() for one in waiting] == [None] * (BLOBS + 1)
+
+
+def test_a_blob_without_an_end_leaves_the_disk_its_floor(small_disk: Path) -> None:
+    """An upstream need not say how much it sends."""
+    with Fake() as fake, mirror(small_disk, fake.port, min_free=8 << 20) as cache:
+        fake.drips, fake.endless = "/blobs/", True
+        with cache.client() as client:
+            answer = client.get(f"/v2/app/blobs/{Digest.of(b'endless')}")
+            assert (answer.status, answer.codes) == (503, ["UNAVAILABLE"])
+        eventually(lambda: fake.left)
+        assert not [place for place in cache.root.rglob("_uploads/*") if place.is_dir()]
+        assert not list(cache.root.rglob("data"))
+
+
+def status_of(cache: Running, path: str) -> int | None:
+    """Return the status of an answer that came whole; None where it was cut."""
+    with cache.client() as client:
+        try:
+            return client.get(path).status
+        except (ConnectionError, http.client.HTTPException):
+            return None
+
+
 def test_tokens_are_fetched_for_nobody_and_used_again(tmp_path: Path) -> None:
     with Fake(token="secret-token") as fake, mirror(tmp_path, fake.port) as cache, cache.client() as client:
         fake.add_image("app", "latest", BIG)
@@ -437,11 +524,16 @@ class Fake:
     trouble: int = 0
     garbage: bool = False
     redirect: str | None = None
+    token_trouble: int = 0
+    drips: str | None = None
+    drips_head: bool = False
+    endless: bool = False
     manifests: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     logins: list[str | None] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -498,7 +590,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         fake = self.upstream
         fake.asked.append(f"{self.command} {self.path}")
-        if self.path.startswith("/token"):
+        if fake.drips is not None and fake.drips in self.path:
+            self._drip()
+        elif self.path.startswith("/token"):
             self._token()
         elif fake.trouble:
             self._answer(fake.trouble, b"{}")
@@ -511,6 +605,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(401, b"{}", {"WWW-Authenticate": challenge})
         else:
             self._content()
+
+    def _drip(self) -> None:
+        """Send a byte now and then: of a head that never ends, of a body, or of chunks without an end."""
+        fake = self.upstream
+        self.close_connection = True
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n" % OCI_IMAGE.encode()
+        if fake.drips_head:
+            piece = b"x"
+        elif fake.endless:
+            head += b"Transfer-Encoding: chunked\r\n\r\n"
+            piece = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+        else:
+            head += b"Content-Length: 3000000\r\n\r\n"
+            piece = b"x"
+        try:
+            self.wfile.write(head)
+            while not fake.go_on.wait(0.0 if fake.endless else 0.02):
+                self.wfile.write(piece)
+        except ConnectionError:
+            fake.left.append(self.path)
 
     def _may_enter(self) -> bool:
         import base64
@@ -526,7 +640,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
         fake, sent = self.upstream, self.headers["Authorization"]
         fake.logins.append(sent)
-        if fake.garbage:
+        if fake.token_trouble:
+            self._answer(fake.token_trouble, b"{}")
+        elif fake.garbage:
             self._answer(200, b"[]")
         elif fake.user and sent != "Basic " + base64.b64encode(fake.user.encode()).decode():
             self._answer(401, b"{}")
