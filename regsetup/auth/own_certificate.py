@@ -54,9 +54,10 @@ class CertificateExpired(CertificateError):
 
     code = "certificate-expired"
 
-    def __init__(self, found: Certificate) -> None:
+    def __init__(self, found: Certificate, now: datetime) -> None:
         super().__init__(
             f"the certificate of {found.subject} ended on {found.not_after:%Y-%m-%d %H:%M} UTC",
+            cause=f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC",
             fix="request a new one; if it is not over yet, set this machine's clock",
         )
 
@@ -66,9 +67,10 @@ class CertificateNotYetValid(CertificateError):
 
     code = "certificate-not-yet-valid"
 
-    def __init__(self, found: Certificate) -> None:
+    def __init__(self, found: Certificate, now: datetime) -> None:
         super().__init__(
             f"the certificate of {found.subject} begins on {found.not_before:%Y-%m-%d %H:%M} UTC",
+            cause=f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC",
             fix="set this machine's clock, or wait",
         )
 
@@ -145,9 +147,9 @@ def _check_order(certificates: list[x509.Certificate]) -> None:
 
 def _check_dates(found: Certificate, now: datetime) -> None:
     if now > found.not_after:
-        raise CertificateExpired(found)
+        raise CertificateExpired(found, now)
     if now < found.not_before:
-        raise CertificateNotYetValid(found)
+        raise CertificateNotYetValid(found, now)
 
 
 def _check_usage(leaf: x509.Certificate) -> None:
