@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import yaml
 
+_FORM = "one 'key: value' a line, such as port: 5000"
 _ALIASES = {field.plural: field.key for field in FIELDS.values() if field.plural}
 
 
@@ -40,18 +41,18 @@ def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise BadFile(
-            f"{path} can't be read", cause=error.strerror, fix="give a file with -f FILE"
+            f"{path} can't be read", cause=error.strerror, fix=f"ls -ld {path}, or another file with -f FILE"
         ) from error
     except UnicodeDecodeError as error:
-        raise BadFile(f"{path} is not UTF-8 text", cause=str(error)) from error
+        raise BadFile(f"{path} is not UTF-8 text", cause=str(error), fix="save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise _unparsable(path, error) from error
     except RecursionError as error:
-        raise BadFile(f"{path} is nested too deep to be settings") from error
+        raise BadFile(f"{path} is nested too deep to be settings", fix=_FORM) from error
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
-        raise BadFile(f"{path}:1: expected settings, one 'key: value' a line")
+        raise BadFile(f"{path}:1: expected settings, one 'key: value' a line", fix=_FORM)
     found: dict[str, Given] = {}
     for key_node, value_node in root.value:
         key, given = _entry(path, key_node, value_node, origin)
@@ -64,7 +65,7 @@ def from_file(path: Path, origin: str | None = None) -> dict[str, Given]:
 def _entry(path: Path, key_node: yaml.Node, value_node: yaml.Node, origin: str | None) -> tuple[str, Given]:
     place = _place(path, key_node)
     if not isinstance(key_node.value, str):
-        raise BadFile(f"{place}: a key is a word, not a list or a mapping")
+        raise BadFile(f"{place}: a key is a word, not a list or a mapping", fix=_FORM)
     written = key_node.value
     key = written.replace("-", "_")
     key = _ALIASES.get(key, key)
@@ -84,7 +85,7 @@ def _texts(path: Path, key: str, node: yaml.Node, *, many: bool) -> Iterable[str
 
     if isinstance(node, yaml.ScalarNode):
         if node.tag == "tag:yaml.org,2002:null":
-            raise BadFile(f"{_place(path, node)}: {key} has no value")
+            raise BadFile(f"{_place(path, node)}: {key} has no value", fix=f"give it one, or leave {key} out")
         yield node.value
     elif many and isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -96,7 +97,8 @@ def _texts(path: Path, key: str, node: yaml.Node, *, many: bool) -> Iterable[str
     else:
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
         wanted = "a value or a list of values" if many else "one value"
-        raise BadFile(f"{_place(path, node)}: {key} takes {wanted}, not {kind}")
+        fix = f"{key}: VALUE" + (f", or {key}: [VALUE, VALUE]" if many else "")
+        raise BadFile(f"{_place(path, node)}: {key} takes {wanted}, not {kind}", fix=fix)
 
 
 def _place(path: Path, node: yaml.Node) -> str:
@@ -106,4 +108,6 @@ def _place(path: Path, node: yaml.Node) -> str:
 def _unparsable(path: Path, error: yaml.YAMLError) -> BadFile:
     mark = getattr(error, "problem_mark", None)
     place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
-    return BadFile(f"{place}: not YAML", cause=getattr(error, "problem", None) or str(error))
+    problem = getattr(error, "problem", None) or str(error)
+    fix = "put a blank in the place of the tab" if "'\\t'" in problem else _FORM
+    return BadFile(f"{place}: not YAML", cause=problem, fix=fix)

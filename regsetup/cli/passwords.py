@@ -47,6 +47,14 @@ class PasswordFileUnreadable(RegsetupError):
 
     code = "password-file-unreadable"
 
+    def __init__(self, path: Path, error: OSError | UnicodeDecodeError) -> None:
+        text = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text: {error.reason}"
+        super().__init__(
+            f"{path} can't be read",
+            cause=text,
+            fix=f"ls -ld {path}; it has to be a file of UTF-8 text, a password a line",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -106,7 +114,9 @@ class Source:
 
     def _lines(self) -> list[str] | None:
         if self.stdin and self.file:
-            raise UsageError("--password-stdin and --password-file exclude each other")
+            raise UsageError(
+                "--password-stdin and --password-file exclude each other", fix="leave one of them out"
+            )
         if self.stdin:
             return sys.stdin.read(_FILE_LIMIT).splitlines()
         if self.file is None:
@@ -114,7 +124,7 @@ class Source:
         try:
             return self.file.read_text(encoding="utf-8")[:_FILE_LIMIT].splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise PasswordFileUnreadable(f"{self.file} can't be read", cause=str(error)) from error
+            raise PasswordFileUnreadable(self.file, error) from error
 
 
 def _prompt(user: str) -> Secret | None:

@@ -75,6 +75,19 @@ class HowToTrust(UsageError):
         )
 
 
+class PrivateKeyInside(UsageError):
+    """``--ca`` names a file with a private key, which every user of this machine could read then."""
+
+    code = "private-key-inside"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} holds a private key",
+            cause="a CA's file is copied to where everybody can read it",
+            fix=f"openssl x509 -in {path} -out ca.pem, then --ca ca.pem",
+        )
+
+
 class NoMirror(UsageError):
     """``--mirror`` for a registry that engines can't use as one."""
 
@@ -318,7 +331,7 @@ def _registries(
 ) -> tuple[Registry, ...]:
     from regsetup import trust_here
     from regsetup.client import Endpoint
-    from regsetup.trust.base import CannotRead, Registry
+    from regsetup.trust.base import Registry
 
     if host is None:
         wanted = _asked_for(_wanted(paths))
@@ -332,10 +345,28 @@ def _registries(
     if insecure is (ca is not None):
         raise HowToTrust(host)
     url = f"{'https' if ca else 'http'}://{host}" if mirror else None
+    return (Registry(host, _authority(ca) if ca else None, mirror=url),)
+
+
+def _authority(path: Path) -> bytes:
+    """Return a file of certificates; whatever else it is must not get where everybody can read it.
+
+    Raises:
+        CannotRead: it can't be read.
+        CertificateUnreadable: there is no certificate in it.
+        PrivateKeyInside: there is a key in it.
+    """
+    from regsetup.auth import x509
+    from regsetup.trust.base import CannotRead
+
     try:
-        return (Registry(host, ca.read_bytes() if ca else None, mirror=url),)
+        pem = path.read_bytes()
     except OSError as error:
-        raise CannotRead(ca or Path(), error) from error
+        raise CannotRead(path, error) from error
+    if b"PRIVATE KEY-----" in pem:
+        raise PrivateKeyInside(path)
+    x509.chain(pem)
+    return pem
 
 
 def _asked_for(wanted: Deployment) -> Deployment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ IDENTITY = "<token>"
 """The user in whose place an identity token stands (docker-credential-helpers, "Development")."""
 
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(
+    r"[\w.-]+(%\S+)?|[0-9a-f:.]+(%\S+)?", re.IGNORECASE
+)  # a name, or an address of IPv6; no blanks
 
 
 class BadEndpoint(UsageError):
@@ -77,6 +81,8 @@ class Endpoint:
             raise BadEndpoint(self.url, "it begins with neither http:// nor https://")
         if not parts.hostname or port == 0:
             raise BadEndpoint(self.url, "it names no host and port")
+        if not _HOST.fullmatch(parts.hostname):
+            raise BadEndpoint(self.url, f"{parts.hostname!r} is neither a name nor an address")
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise BadEndpoint(self.url, "it goes on after host and port")
 

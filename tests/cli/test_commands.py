@@ -213,6 +213,7 @@ def test_to_tear_down_nothing_is_done_already(regsetup: Regsetup) -> None:
         (["up", "--user", "a", "--no-auth"], "contradiction"),
         (["up", "--cert", "c.pem"], "contradiction"),
         (["up", "-f", "missing.yaml"], "bad-file"),
+        (["trust", "status", "--host", "registry lan", "--insecure"], "bad-endpoint"),
         (["up", "--backend", "embedded", "--data", "d" * 300, "--dry-run"], "bad-setting"),
         (["catalog", "--registry", ""], "bad-endpoint"),
         (["rm", "a:1", "-y", "--registry", ""], "bad-endpoint"),
@@ -226,7 +227,7 @@ def test_wrong_input_is_a_usage_error_with_a_way_on(
     done = program(*args, "--json")
     assert (done.code, code(done)) == (2, expected)
     (error,) = envelope(done)["errors"]
-    assert error["cause"] or error["fix"]
+    assert error["fix"]
     for_people = program(*args)
     assert (for_people.code, for_people.out) == (2, "")
     assert for_people.err.startswith("error: ")
@@ -240,6 +241,27 @@ def test_a_wrong_key_in_the_file_is_told_at_its_place(regsetup: Regsetup) -> Non
     assert done.code == 2
     assert "error: my.yaml:1:1: unknown key 'prot'\n" in done.err
     assert "fix   did you mean 'port'?\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the password of alice\n", "certificate-unreadable"),
+        ("-----BEGIN PRIVATE KEY-----\n", "private-key-inside"),
+    ],
+)
+@pytest.mark.parametrize("action", ["install", "status", "export"])
+def test_only_certificates_are_given_to_clients_as_a_ca(
+    program: Program, tmp_path: Path, action: str, text: str, expected: str
+) -> None:
+    (tmp_path / "ca.pem").write_text(text)
+    told = ("--host", "registry.lan:5000", "--ca", str(tmp_path / "ca.pem"), "--json")
+    done = program(
+        "trust", action, *told, *(("--certs-d", str(tmp_path / "d")) if action == "install" else ())
+    )
+    assert (done.code, code(done)) == (1 if expected == "certificate-unreadable" else 2, expected)
+    assert envelope(done)["errors"][0]["fix"]
+    assert [one.name for one in tmp_path.iterdir() if one.name == "d"] == []
 
 
 def test_an_archive_that_is_not_there_is_told_without_an_engine_too(regsetup: Regsetup) -> None:

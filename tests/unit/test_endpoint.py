@@ -31,6 +31,8 @@ def test_a_bare_address_is_an_endpoint(url: str, address: str) -> None:
         ("http://x:0", "no host and port"),
         ("http://x:99999", "Port out of range"),
         ("http://x:y", "Port could not be cast"),
+        ("http://x y", "neither a name nor an address"),
+        ("http://x;y:5000", "neither a name nor an address"),
         ("http://[x", "Invalid IPv6"),
         ("http://x/v2", "goes on after"),
         ("http://x?y", "goes on after"),

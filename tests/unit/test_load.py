@@ -256,6 +256,27 @@ def test_a_bad_value_names_where_it_was_written(
 
 
 @pytest.mark.parametrize(
+    ("text", "way_on"),
+    [
+        (b"port:\t5001\n", "a blank in the place of the tab"),
+        (b"{", "such as port: 5000"),
+        (b"- a\n", "such as port: 5000"),
+        (b"? [a]\n: b\n", "such as port: 5000"),
+        (b"port: [1, 2]\n", "port: VALUE"),
+        (b"users: {a: b}\n", "users: [VALUE, VALUE]"),
+        (b"port:\n", "leave port out"),
+        (b"\xff\n", "UTF-8"),
+        (b"port: 1\nport: 2\n", "leave one of them"),
+    ],
+)
+def test_every_mistake_in_the_file_has_a_way_on(place: Place, text: bytes, way_on: str) -> None:
+    (place.cwd / "regsetup.yaml").write_bytes(text)
+    with pytest.raises(BadFile) as caught:
+        place.load()
+    assert way_on in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [
         ("REGSETUP_PROT", "REGSETUP_PORT"),
