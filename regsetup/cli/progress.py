@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Tells each step on standard error, and shows a bar while an image travels."""
+    """Tells each step on standard error, and shows a bar while an image travels.
 
-    def __init__(self) -> None:
+    ``before`` is called before a line is told: it ends another bar, in whose line the text would stand.
+    """
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before = before
         self.bar: Any = None
         self.task: Any = None
 
@@ -28,6 +32,7 @@ class Steps:
 
     def started(self, step: Step) -> None:
         """See ``Reporter``."""
+        self.before()
         render.say(f"  {step.action:<9} {thing(step)}  ({step.reason})")
 
     def done(self, step: Step) -> None:  # noqa: ARG002  every step that began is told already

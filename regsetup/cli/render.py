@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from regsetup.cli.folding import folded, labelled
 from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def err() -> Console:
 def say(text: str) -> None:
     """Tell progress, unless ``-q`` or ``--json`` was given."""
     if not style.quiet and not style.json:
-        err().print(text, markup=False)
+        console = err()
+        console.print(_folded(text, console), markup=False, soft_wrap=True)
 
 
 def command(
@@ -198,7 +200,21 @@ def _print_lines(lines: tuple[RenderableType, ...]) -> None:
         console = console or out()
         for line in some:
             # the terminal breaks what is too long, not rich: what is copied from it is whole then
-            console.print(line, markup=False, soft_wrap=isinstance(line, Text) or None)
+            soft = isinstance(line, str | Text)
+            text = _folded(line, console) if isinstance(line, str) else line
+            console.print(text, markup=False, soft_wrap=soft or None)
+
+
+def _folded(text: str, console: Console) -> str:
+    """Fold what is too long for a terminal; a command, such as under ``Next:``, stays whole."""
+    if not console.is_terminal or "\n" in text or (text.startswith(" ") and not labelled(text)):
+        return text
+    return folded(text, console.width, labelled(text))
+
+
+def _room(console: Console, indent: int) -> tuple[int, int]:
+    """Return how many columns a line may take, in a pipe any number, and how many its indent takes."""
+    return (console.width if console.is_terminal else sys.maxsize), indent
 
 
 def clean(text: str) -> str:
@@ -230,10 +246,13 @@ def print_error(error: RegsetupError, *, label: str = "error", colour: str = "re
     from rich.text import Text
 
     console = err()
-    console.print(Text.assemble((f"{label}: ", f"bold {colour}"), error.message))
+    message, *more = folded(f"{label}: {error.message}", *_room(console, len(label) + 2)).splitlines()
+    console.print(Text.assemble((f"{label}: ", f"bold {colour}"), message[len(label) + 2 :]), soft_wrap=True)
+    lines = [("", line) for line in more]
     for part, text in (("cause", error.cause), ("fix", error.fix)):
-        if text:
-            first, *rest = text.splitlines()
-            console.print(Text.assemble((f"  {part:<6}", "bold"), first))
-            for line in rest:
-                console.print(Text(f"        {line}"))
+        for number, line in enumerate((text or "").splitlines()):
+            head = f"  {part:<6}" if number == 0 else " " * 8
+            first, *rest = folded(head + line, *_room(console, 8), whole=part == "fix").splitlines()
+            lines += [(head, first[8:]), *(("", one) for one in rest)]
+    for head, line in lines:
+        console.print(Text.assemble((head, "bold"), line), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path  # noqa: TC003  Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,8 @@ def restore(
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
     _confirm(path, home, name, yes=yes)
-    with read_bytes("verifying") as told, Steps() as reporter:
+    with contextlib.ExitStack() as bar, Steps(before=bar.close) as reporter:
+        told = bar.enter_context(read_bytes("verifying"))
         ask = Source(stdin=False, file=None, generate=True).take
         done = work.restore(path, flags, home, work.Voice(reporter, told, tell, ask))
     return _restored(done)

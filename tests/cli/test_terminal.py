@@ -127,3 +127,25 @@ def test_interrupted_with_json_there_is_an_envelope(regsetup: Regsetup) -> None:
         terminal.interrupt()
         shown = terminal.wait().out
     assert json.loads(shown[shown.index("{") :])["errors"][0]["code"] == "interrupted"
+
+
+def test_a_command_that_mends_is_copied_whole_from_a_narrow_terminal(regsetup: Regsetup) -> None:
+    with regsetup.on_terminal("status", "--name", "other", env={"COLUMNS": "40"}) as terminal:
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.wait().out)
+    assert (
+        "\n  fix   regsetup up --name other;\n        regsetup status --all lists those that are here\n"
+        in shown
+    )
+
+
+@pytest.mark.slow
+def test_the_bar_of_a_restore_ends_before_the_first_step_is_told(regsetup: Regsetup) -> None:
+    regsetup(*up(free_port())).ok()
+    made = str(regsetup.place / "kept.tar.zst")
+    regsetup("backup", made).ok()
+    with regsetup.on_terminal("restore", made, "-y") as terminal:
+        shown = terminal.wait().out
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    (line,) = [one for one in re.split(r"[\r\n]", plain) if "service registry  (it does not run)" in one]
+    assert line == "  start     service registry  (it does not run)"
+    regsetup("teardown", "--purge", "-y").ok()
