@@ -29,6 +29,12 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # RFC 1123 section 2.1; 
 _ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EMAIL = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")  # ASCII, as RFC 8555 section 7.3 has it
 _PATTERN = re.compile(r"[\w.*?\[\]!-]{1,128}", re.ASCII)  # what a tag may hold, and what fnmatch reads
+HUB = "https://registry-1.docker.io"
+# docker.io leads to a web page; /v1/ is in the address that Docker names it by (docker/cli, IndexServer)
+_HUB = re.compile(
+    r"(?:https?://)?(?:docker\.io|index\.docker\.io|registry-1\.docker\.io)(?::443)?(?:/|/v[12]/?)?",
+    re.IGNORECASE,
+)
 _PART = 255  # bytes; NAME_MAX of Linux's file systems
 _PORT = re.compile(r"[0-9]{1,9}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -183,7 +189,9 @@ def env(text: str, _base: Path) -> tuple[str, str]:
 
 
 def mirror(text: str, _base: Path) -> str:
-    """Read the URL of the registry that this one is a pull-through cache of."""
+    """Read the URL of the registry that this one is a pull-through cache of, Docker Hub by any name."""
+    if is_hub(text):
+        return HUB
     bad = BadValue("a URL such as https://registry-1.docker.io, without user, password and query")
     try:
         url = urlsplit(text)
@@ -193,6 +201,11 @@ def mirror(text: str, _base: Path) -> str:
     if not possible or url.username is not None or url.query or url.fragment:
         raise bad
     return text.rstrip("/")
+
+
+def is_hub(text: str) -> bool:
+    """Tell whether a URL, or a bare name, is Docker Hub's: only one of its hosts answers as a registry."""
+    return _HUB.fullmatch(text) is not None
 
 
 def realm(text: str, _base: Path) -> str:

@@ -10,13 +10,13 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from regsetup.deployment import Listen, Tls, Trust, is_loopback
 from regsetup.errors import RegsetupError
 from regsetup.host.engine import find
 from regsetup.host.files import write_atomic
 from regsetup.host.reload import Control
+from regsetup.settings import is_hub
 from regsetup.trust import rights
 from regsetup.trust.base import Registry, Touched
 from regsetup.trust.clients import every
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Confirm = Callable[[Sequence[str]], bool]
 
 BY_UP = ("docker", "docker-mirror", "podman")  # told by `up` itself; others on request: `trust install --for`
-HUB = frozenset({"registry-1.docker.io", "index.docker.io", "docker.io"})  # the hosts of Docker Hub's API
 VERSION = 1
 
 
@@ -141,7 +140,7 @@ def why_no_mirror(wanted: Deployment) -> str | None:
     """Return why engines can't use this pull-through cache as a mirror; None if they can, or it is none."""
     if wanted.mirror_of is None:
         return None
-    if urlsplit(wanted.mirror_of).hostname not in HUB:
+    if not is_hub(wanted.mirror_of):
         return f"engines take mirrors of Docker Hub only: docker pull {wanted.address}/IMAGE asks this cache"
     return "engines send a mirror no password: up --no-auth makes it one" if wanted.auth else None
 

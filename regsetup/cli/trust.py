@@ -97,7 +97,7 @@ class NoMirror(UsageError):
         super().__init__(
             f"{name} can't be a mirror of an engine",
             cause=reason or "it is no pull-through cache",
-            fix="regsetup up --mirror-of https://registry-1.docker.io --no-auth",
+            fix="regsetup up --mirror-of docker.io --no-auth",
         )
 
 

@@ -181,7 +181,7 @@ def test_a_cache_of_docker_hub_becomes_the_engines_mirror_and_others_say_why_not
     before = private_engine.daemon_json.read_bytes()
     port = free_port()
     up = ["up", "--name", "t1", "--backend", "embedded", "--port", str(port), "--no-check"]
-    hub = [*up, "--mirror-of", "https://registry-1.docker.io"]
+    hub = [*up, "--mirror-of", "docker.io"]
     plan = here.json(*hub, "--dry-run")["data"]["steps"]
     assert {"write"} == {one["action"] for one in plan if one["target"] == f"docker-mirror localhost:{port}"}
     assert private_engine.daemon_json.read_bytes() == before

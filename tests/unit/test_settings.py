@@ -45,6 +45,20 @@ TAKEN = [
     ("env", "A=", ("A", "")),
     ("env", "A=b=c d", ("A", "b=c d")),
     ("mirror_of", "https://registry-1.docker.io/", "https://registry-1.docker.io"),
+    ("mirror_of", "https://docker.io.lan/v2", "https://docker.io.lan/v2"),
+    *(
+        ("mirror_of", text, "https://registry-1.docker.io")
+        for text in (
+            "docker.io",
+            "Docker.io/",
+            "http://docker.io",
+            "https://docker.io",
+            "https://index.docker.io/v1/",
+            "index.docker.io",
+            "registry-1.docker.io",
+            "https://registry-1.docker.io:443/v2",
+        )
+    ),
     ("immutable_tags", "v[0-9]*", "v[0-9]*"),
     ("min_free", "2GiB", "2GiB"),
     ("upload_ttl", "12h", "12h"),
@@ -109,7 +123,8 @@ REFUSED = [
     ("immutable_tags", "", "a pattern of tags"),
     ("min_free", "lots", "a size"),
     ("upload_ttl", "3", "a number with s, m, h or d"),
-    ("mirror_of", "registry-1.docker.io", "a URL"),
+    ("mirror_of", "registry.lan", "a URL"),
+    ("mirror_of", "notdocker.io", "a URL"),
     ("mirror_of", "ftp://registry.lan", "a URL"),
     ("mirror_of", "https://", "a URL"),
     ("mirror_of", "https://me:secret@registry.lan", "without user, password"),
