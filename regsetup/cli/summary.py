@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 def planned(found: Deployed, *, exit_code: bool) -> render.Outcome:
     """Show the plan; with ``exit_code`` pending changes end the program with 3."""
     pending = bool(found.plan.pending)
+    notes = for_containers(found)
     return render.Outcome(
-        data=plan_data(found) | {"pending": len(found.plan.pending)},
-        lines=(plan_table(found.plan), *(() if pending else ("nothing to do",))),
+        data=plan_data(found) | {"pending": len(found.plan.pending), "notes": list(notes)},
+        lines=(
+            plan_table(found.plan),
+            *(() if pending else ("nothing to do",)),
+            *(f"note  {note}" for note in notes),
+        ),
         code=3 if pending and exit_code else 0,
     )
 

@@ -532,3 +532,27 @@ def test_the_bar_is_shown_on_a_terminal_only(regsetup: Regsetup, port: int) -> N
     quiet = regsetup("backup", f"{regsetup.place}/b.tar.zst", "-q").ok()
     assert quiet.err == ""
     assert Digest.of((regsetup.place / "b.tar.zst").read_bytes())
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd keeps the time here, not cron")
+def test_the_line_for_cron_does_its_job_as_cron_runs_it(regsetup: Regsetup, port: int) -> None:
+    """crontab(5): five fields, then a command for /bin/sh with next to nothing in its environment."""
+    assert port
+    place = regsetup.place / "100% of all"
+    jobs = {"backup": ("--to", str(place), "--keep", "2"), "gc": (), "verify": ()}
+    for job, words in jobs.items():
+        said = error(regsetup("schedule", "add", job, "daily", *words, "--json"))
+        assert said["code"] == "no-systemd"
+        *fields, command = said["fix"].splitlines()[1].split(" ", 5)
+        assert [one.isdigit() or one == "*" for one in fields] == [True] * 5
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.replace("\\%", "%")],
+            cwd="/",
+            env={"HOME": str(regsetup.place), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "root"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), f"{command}\n{done.stdout}"
+    assert len(regsetup.json("backups", str(place))["data"]["backups"]) == 1

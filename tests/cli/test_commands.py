@@ -598,5 +598,16 @@ def test_a_variable_that_the_bundled_registry_does_not_read_is_noted_with_the_fl
     assert f"{told}: --read-only does that" in " ".join(said.split())
     assert "TZ means" not in said
     (note,) = [one for one in regsetup.json(*up)["data"]["notes"] if "--env" in one]
+    planned = (
+        "up",
+        "--backend",
+        "embedded",
+        "--dry-run",
+        "--env",
+        "REGISTRY_STORAGE_MAINTENANCE_READONLY=yes",
+    )
+    assert f"note  {told}: --read-only does that\n" in regsetup(*planned).ok().out
+    assert regsetup.json(*planned)["data"]["notes"] == [note]
+    assert regsetup.json(*planned[:-1], "TZ=UTC")["data"]["notes"] == []
     assert note == f"{told}: --read-only does that"
     regsetup("teardown", "--purge", "-y").ok()

@@ -200,6 +200,18 @@ def test_what_cannot_move_stays_and_says_why(deployed: Deployed, private_docker:
     deployed("teardown", "--purge", "-y").ok()
 
 
+def test_a_move_notes_the_variables_that_only_a_container_reads(deployed: Deployed) -> None:
+    variables = ("--env", "REGISTRY_LOG_LEVEL=warn", "--env", "TZ=UTC")
+    assert "means nothing" not in deployed.up(*variables, "--no-check").ok().out
+    note = "--env REGISTRY_LOG_LEVEL means nothing to the bundled registry: only a container reads it"
+    assert f"note      {note}\n" in deployed("migrate", "--to", "embedded").ok().out
+    data = deployed.json("migrate", "--to", "docker")["data"]
+    assert not [one for one in data["notes"] if "means nothing" in one]
+    assert "REGISTRY_LOG_LEVEL=warn" in deployed.container().attrs["Config"]["Env"]
+    assert note in deployed.json("migrate", "--to", "embedded")["data"]["notes"]
+    deployed("teardown", "--purge", "-y").ok()
+
+
 def dying(deployed: Deployed, n: int, *words: str) -> bool:
     """Run ``migrate`` or ``upgrade`` and kill it at its n-th event; False when it ended before."""
     done = subprocess.run(
