@@ -36,8 +36,9 @@ log = logging.getLogger("regsetup.registry")
 class Authenticator:
     """Checks credentials against one htpasswd file. For one event loop."""
 
-    def __init__(self, path: Path, realm: str) -> None:
+    def __init__(self, path: Path, realm: str, remembered: float = REMEMBERED) -> None:
         self._path = path
+        self._remembered = remembered
         self._challenge = {"WWW-Authenticate": f'Basic realm="{_quoted(realm)}"'}
         self._key = secrets.token_bytes(32)
         self._users: dict[str, str] = {}
@@ -83,7 +84,7 @@ class Authenticator:
         return hashlib.blake2b(header.encode("utf-8", "surrogateescape"), key=self._key).digest()
 
     def _remember(self, key: bytes, user: str) -> None:
-        self._verified[key] = (user, time.monotonic() + REMEMBERED)
+        self._verified[key] = (user, time.monotonic() + self._remembered)
         self._verified.move_to_end(key)
         if len(self._verified) > MAX_REMEMBERED:
             self._verified.popitem(last=False)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("regsetup.registry")
 
-SWEEP = 3600.0  # seconds between two looks for expired uploads
+SWEEP = 3600.0  # seconds between two looks for expired uploads, at most
+SWEEP_LEAST = 1.0  # and at least
 CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
 _LAST_WRITE = 1.0  # seconds that a request has to end when it was told to
 _LOOK_AT_IDLE = 5.0  # seconds between two looks for connections that nobody uses
@@ -121,7 +122,7 @@ async def _sweep(context: Context) -> None:
         removed = await context.run(_expire, context)
         if removed:
             log.info("removed %d upload sessions that got nothing for long", removed)
-        await asyncio.sleep(SWEEP)
+        await asyncio.sleep(max(SWEEP_LEAST, min(SWEEP, context.settings.upload_ttl)))
 
 
 def _expire(context: Context) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
+import select
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from regsetup.auth.htpasswd import Cost, hash_password
+from regsetup.registry.auth import Authenticator
 from regsetup.secret import Secret
 from tests.registry.harness import Running, eventually, refuse_to_start
 
@@ -15,7 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+HASHES = ("md5", "sha1", "sha256", "sha512", "blake2b", "blake2s")
 ALICE, BOB = ("alice", "wonderland-1"), ("bob", "builder-1")
+
+
+def basic(user: tuple[str, str]) -> str:
+    return "Basic " + base64.b64encode(":".join(user).encode()).decode()
 
 
 def line(user: tuple[str, str], cost: Cost = Cost.FAST) -> str:
@@ -146,6 +156,68 @@ def test_a_verified_credential_is_not_hashed_again(tmp_path: Path) -> None:
             assert client.get("/v2/").status == 200
             again.append(time.perf_counter() - begin)
         assert min(again) < first / 10
+
+
+def test_a_verified_credential_is_forgotten_after_its_time(htpasswd: Path) -> None:
+    authenticator = Authenticator(htpasswd, "Registry", remembered=0.5)
+    header = basic(ALICE)
+    try:
+        assert authenticator.known(header) is None
+        assert asyncio.run(authenticator.check(header)) == "alice"
+        assert authenticator.known(header) == "alice"
+        eventually(lambda: authenticator.known(header) is None)
+        assert asyncio.run(authenticator.check(header)) == "alice"
+        assert authenticator.known(header) == "alice"
+    finally:
+        authenticator.close()
+
+
+def test_of_a_verified_credential_nothing_is_kept_but_a_keyed_hash(htpasswd: Path) -> None:
+    """Neither the text nor a hash that somebody could make from a list of passwords."""
+    one, two = (Authenticator(htpasswd, "Registry") for _ in range(2))
+    header = basic(ALICE)
+    for authenticator in (one, two):
+        assert asyncio.run(authenticator.check(header)) == "alice"
+        authenticator.close()
+    kept = values(vars(one))
+    texts = (header, header.partition(" ")[2], ":".join(ALICE), ALICE[1])
+    plain = {hashlib.new(name, text.encode()).digest() for text in texts for name in HASHES}
+    assert not any(text.encode() in value for text in texts for value in kept)
+    assert not any(digest in value or digest.hex().encode() in value for digest in plain for value in kept)
+    (first,), (second,) = one._verified, two._verified
+    assert first != second, "the key is each process's own"
+
+
+def values(of: object) -> list[bytes]:
+    """Return every text and every bytes that can be reached from a value."""
+    if isinstance(of, str):
+        return [of.encode("utf-8", "surrogateescape")]
+    if isinstance(of, bytes):
+        return [of]
+    if isinstance(of, dict):
+        return [found for pair in of.items() for part in pair for found in values(part)]
+    if isinstance(of, list | tuple | set | frozenset):
+        return [found for part in of for found in values(part)]
+    return []
+
+
+def test_bcrypt_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """One request after the other on the same loop: those that come later are answered first."""
+    htpasswd = tmp_path / "htpasswd"
+    htpasswd.write_text(line(ALICE) + "slow:$2y$15$" + "." * 53 + "\n")  # seconds; nobody's password
+    with Running.start(tmp_path / "data", htpasswd=htpasswd) as running:
+        with running.client(user=ALICE) as client:
+            assert client.get("/v2/").status == 200
+            slow = running.client(timeout=60)
+            connection = slow._connect()
+            connection.request("GET", "/v2/", headers={"Authorization": basic(("slow", "wrong"))})
+            for _ in range(10):
+                assert client.get("/v2/").status == 200
+                assert status(running, None, "/") == 200
+            assert select.select([connection.sock], [], [], 0)[0] == []
+        response = connection.getresponse()
+        assert response.status == 401
+        slow.close()
 
 
 def test_without_its_htpasswd_file_it_does_not_start(tmp_path: Path) -> None:

@@ -372,6 +372,24 @@ def test_old_uploads_are_removed_at_the_start(tmp_path: Path) -> None:
         assert client.get(young).status == 204
 
 
+def test_uploads_that_stand_still_are_removed_while_it_serves(tmp_path: Path) -> None:
+    with Running.start(tmp_path / "data", upload_ttl=1.0) as running, running.client() as client:
+        held = local(client.ask("POST", "/v2/app/blobs/uploads/")["Location"])
+        with running.client() as sending:
+            connection = sending._connect()
+            connection.putrequest("PATCH", held)
+            connection.putheader("Content-Length", "10")
+            connection.endheaders(b"12345")
+            still = local(client.ask("POST", "/v2/app/blobs/uploads/")["Location"])
+            assert client.get(still).status == 204
+            eventually(lambda: client.get(still).status == 404)
+            connection.send(b"67890")  # a client that pauses for as long is not cut off
+            assert connection.getresponse().status == 202
+        directory = running.root / "docker/registry/v2/repositories/app/_uploads"
+        eventually(lambda: not list(directory.iterdir()))
+        assert client.push_blob("app", b"layer")
+
+
 def test_a_taken_port_is_named(registry: Running, tmp_path: Path) -> None:
     code, said = refuse_to_start(tmp_path / "data", port=registry.port)
     assert code == 1

@@ -213,6 +213,7 @@ class Uploads:
         directory = f"{self.places.uploads(repository)}/{identifier}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         durable.make_directory(self.places.blobs)  # distribution's collector fails where it is missing
+        durable.make_directory(self.places.repository(repository))  # what is acknowledged later relies on it
         try:
             # Nothing is acknowledged yet: a session may be lost with the machine, but not be half there.
             os.makedirs(directory)
