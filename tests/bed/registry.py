@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from regsetup.deployment import Listen
 from tests.bed.run import free_port, need, port_open, wait_for
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class RegistryProcess:
 
     @property
     def address(self) -> str:
-        """``<host>:<port>``, as it stands in a reference."""
-        return f"{self.host}:{self.port}"
+        """``<host>:<port>``, IPv6 in brackets, as it stands in a reference."""
+        return str(Listen(self.host, self.port))
 
     @property
     def url(self) -> str:
@@ -71,7 +72,7 @@ def start_registry(
         settings: top-level keys of config.yml that replace ours.
     """
     program, port = need("docker-registry"), free_port(host)
-    http: dict[str, object] = {"addr": f"{host}:{port}", "secret": "tests"}
+    http: dict[str, object] = {"addr": str(Listen(host, port)), "secret": "tests"}
     if certificate:
         http["tls"] = {"certificate": str(certificate[0]), "key": str(certificate[1])}
     config: dict[str, object] = {

@@ -27,10 +27,14 @@ def unique(what: str = "t") -> str:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Return a TCP port that was free a moment ago."""
-    with socket.socket() as sock:
+    with socket.socket(_family(host)) as sock:
         sock.bind((host, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def lan_address() -> str:
@@ -55,7 +59,7 @@ def wait_for(what: str, check: Callable[[], object], *, seconds: float = 30.0) -
 
 def port_open(port: int, host: str = "127.0.0.1") -> bool:
     """Tell whether something accepts connections there."""
-    with socket.socket() as sock:
+    with socket.socket(_family(host)) as sock:
         sock.settimeout(1.0)
         return sock.connect_ex((host, port)) == 0
 
