@@ -9,7 +9,7 @@ from regsetup.deployment import Tls, is_loopback
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.facts import Facts, Finding, Severity
 from regsetup.errors import RegsetupError
-from regsetup.host.daemon_json import INSECURE, MIRRORS, decode, entries
+from regsetup.host.daemon_json import INSECURE, MIRRORS, DaemonJsonUnreadable, decode, entries
 from regsetup.host.docker_info import host_of, is_listed
 from regsetup.host.engine import Manager
 from regsetup.host.reload import restart_command
@@ -76,6 +76,8 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
         for key in (key for key, found in lists.items() if found):
             facts.engine.check_flags(key)
     except RegsetupError as error:
+        if isinstance(error, DaemonJsonUnreadable):
+            error.of(facts.engine.config)
         yield Finding(error.code, Severity.ERROR, error.message, error.cause or "", error.fix or "")
         return
     for key, found in lists.items():

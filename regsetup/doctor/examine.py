@@ -111,6 +111,7 @@ def examine(
         leaf=found.leaf if found else None,
         htpasswd=_bytes(paths.htpasswd),
         htpasswd_mode=_mode(paths.htpasswd),
+        htpasswd_path=paths.htpasswd,
         storage_writable=os.access(_existing(where), os.W_OK) if where else None,
         storage_free=shutil.disk_usage(_existing(where)).free if where else None,
         selinux=here and _bytes(_SELINUX) == b"1",

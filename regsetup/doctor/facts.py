@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from regsetup.auth.certificates import Certificate
     from regsetup.deployment import Deployment
@@ -64,7 +65,7 @@ class Facts:
         resolved: the addresses of the first host name, in the resolver's order; empty if it has none.
         own: every address of this machine.
         clients: those that ``up`` tells of a registry by itself, or that somebody had told of this one.
-        htpasswd_mode, storage_writable, storage_free: of files and directories of ours.
+        htpasswd_mode, htpasswd_path, storage_writable, storage_free: of files and directories of ours.
         proxies: the variables of this environment.
         firewall: the name of an active host firewall that published ports go around.
         synchronized: whether the clock follows a time server.
@@ -85,6 +86,7 @@ class Facts:
     leaf: Certificate | None = None
     htpasswd: bytes | None = None
     htpasswd_mode: int | None = None
+    htpasswd_path: Path | None = None
     storage_writable: bool | None = None
     storage_free: int | None = None
     selinux: bool = False

@@ -33,8 +33,9 @@ def _port(facts: Facts) -> Iterator[Finding]:
                 f"stop {facts.listens}, or regsetup up --port PORT",
             )
         return
-    if facts.answers is not False:
-        return
+    unasked = facts.wanted.tls in (Tls.SELF_SIGNED, Tls.OWN) and facts.leaf is None
+    if facts.answers is not False or (unasked and facts.listens is not None):
+        return  # without its certificate it can't be asked who it is
     if facts.listens is None:
         yield Finding(
             "registry-down",
@@ -143,6 +144,7 @@ def _users(facts: Facts) -> Iterator[Finding]:
             "regsetup adduser NAME",
         )
         return
+    place = facts.htpasswd_path or "htpasswd"
     for problem in Htpasswd.parse(facts.htpasswd.decode(errors="replace")).problems:
         yield Finding(
             "users-line",
@@ -151,7 +153,8 @@ def _users(facts: Facts) -> Iterator[Finding]:
             "registry:2 refuses the whole file and keeps the users it read before"
             if problem.stops_reload
             else "that line gives nobody access",
-            "mend the line, or regsetup passwd NAME",
+            f"sed -i {problem.line}d {place}, or "
+            + ("mend that line" if problem.stops_reload else "regsetup passwd NAME"),
         )
     if facts.htpasswd_mode is not None and facts.htpasswd_mode & (_OTHERS_WRITE | _OTHERS_READ):
         yield Finding(
@@ -159,7 +162,7 @@ def _users(facts: Facts) -> Iterator[Finding]:
             Severity.WARNING,
             f"htpasswd has mode {facts.htpasswd_mode & 0o777:04o}",
             "others on this machine can read or change the password hashes",
-            "chmod 600 htpasswd, in the directory that regsetup status names",
+            f"chmod 600 {place}",
         )
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from regsetup.errors import RegsetupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INSECURE = "insecure-registries"
 MIRRORS = "registry-mirrors"
@@ -34,6 +37,13 @@ class DaemonJsonUnreadable(RegsetupError):
         )
         self.line = line
         self.column = column
+
+    def of(self, path: Path) -> Self:
+        """Name the file; who edits the text does not know it."""
+        self.message = f"{path} can't be read: line {self.line}, column {self.column}"
+        self.args = (self.message,)
+        self.fix = f"mend {path} by hand, then try again; dockerd would not start from it either"
+        return self
 
 
 @dataclass(frozen=True, slots=True)

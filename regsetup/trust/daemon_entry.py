@@ -46,8 +46,11 @@ class DaemonEntry(Client):
         engine, entry = self._control.engine, Entry(self.key, value)
         info = self._control.probe.info()
         before = read(engine.config)
-        text = None if before is None else decode(before)
-        after = add(text, entry)
+        try:
+            text = None if before is None else decode(before)
+            after = add(text, entry)
+        except DaemonJsonUnreadable as error:
+            raise error.of(engine.config) from None
         does = info is not None and follows(info, entry)
         if does and after != text:
             return Plan((), enough)
