@@ -46,6 +46,20 @@ class VolumeStays(RegsetupError):
         )
 
 
+class NoNewerImage(RegsetupError):
+    """The image is here and runs, but whether there is a newer one can't be had."""
+
+    code = "no-newer-image"
+
+    def __init__(self, reference: str, cause: str | None) -> None:
+        super().__init__(
+            f"{reference} can't be pulled anew; the registry runs on with the image it has",
+            cause=cause,
+            fix=f"where there is a network: docker save -o FILE {reference}; "
+            "here: regsetup upgrade --image-archive FILE",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class How:
     """How it is done: who tells passwords, who is told of steps and checks, and how many seconds it may take.
@@ -174,7 +188,10 @@ def _pulled(engine: Engine, wanted: Loaded, paths: Paths, how: How, before: Inve
 
     reference = wanted.deployment.image
     old = images.find(engine, reference)
-    images.pull(engine, reference, how.reporter.transferred)
+    try:
+        images.pull(engine, reference, how.reporter.transferred)
+    except images.ImageNotFound as error:
+        raise NoNewerImage(reference, error.cause) from error
     try:
         return _replace(wanted, paths, how, before)
     except BaseException:

@@ -171,8 +171,8 @@ def reopen(paths: Paths, state: State) -> Choice:
         EngineDown, EngineNoRights: that engine does not answer.
     """
     if state.backend == Backend.EMBEDDED:
-        return embedded(paths, "it runs there")
-    return _docker(engine_of(state), paths, "it runs there")
+        return embedded(paths, "it was set up so")
+    return _docker(engine_of(state), paths, "it was set up so")
 
 
 def engine_of(state: State) -> Engine:

@@ -136,7 +136,7 @@ def _summary(done: Deployed, checks: tuple[Check, ...]) -> list[str]:
         *_elsewhere(wanted),
         "",
         "Next:",
-        *(f"  {command}" for command in _commands(wanted, user)),
+        *(f"  {command}" for command in _commands(wanted, user, checks)),
     ]
 
 
@@ -187,12 +187,13 @@ def _elsewhere(wanted: Deployment) -> list[str]:
     return ["", "For each other machine, once:", f"  {named(exporting(), wanted.name)}"]
 
 
-def _commands(wanted: Deployment, user: str | None) -> list[str]:
-    """Return what to type to push an image, with the client that is installed here."""
+def _commands(wanted: Deployment, user: str | None, checks: tuple[Check, ...]) -> list[str]:
+    """Return what to type to push an image: with docker, unless its engine could not be used, or podman."""
     import os
     import shutil
 
     from regsetup.backends.engine import untold
+    from regsetup.smoke import Outcome
 
     own = untold(os.environ)
     engine = [f"export DOCKER_HOST={own}"] if own else []
@@ -201,7 +202,9 @@ def _commands(wanted: Deployment, user: str | None) -> list[str]:
 
         first = why_no_mirror(wanted) is None and wanted.address in told(wanted)
         return [*engine, f"docker pull {'' if first else f'{wanted.address}/'}IMAGE"]
-    client = next((one for one in ("docker", "podman") if shutil.which(one)), "docker")
+    unusable = any(one.name == "engine" and one.outcome is Outcome.SKIPPED for one in checks)
+    here = ("podman", "docker") if unusable else ("docker", "podman")
+    client = next((one for one in here if shutil.which(one)), "docker")
     plain = " --tls-verify=false" if client == "podman" and wanted.scheme == "http" else ""
     login = [f"{client} login{plain} {wanted.address} -u {user}"] if user else []
     return [

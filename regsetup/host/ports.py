@@ -74,7 +74,7 @@ class PortNeedsRoot(RegsetupError):
         super().__init__(
             f"{Listen(host, port)} can't be opened by this user",
             cause=f"ports below {first_unprivileged()} are root's",
-            fix="sudo regsetup up, or regsetup up --port 5000",
+            fix=f"sudo regsetup up --port {port}, or regsetup up --port 5000",
         )
 
 

@@ -17,7 +17,7 @@ import typer.main
 from regsetup import __version__
 from regsetup.cli import build, run
 from tests.bed.clients import Completed
-from tests.bed.run import free_port
+from tests.bed.run import free_port, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -610,4 +610,14 @@ def test_a_variable_that_the_bundled_registry_does_not_read_is_noted_with_the_fl
     assert regsetup.json(*planned)["data"]["notes"] == [note]
     assert regsetup.json(*planned[:-1], "TZ=UTC")["data"]["notes"] == []
     assert note == f"{told}: --read-only does that"
+    regsetup("teardown", "--purge", "-y").ok()
+
+
+@pytest.mark.slow
+def test_where_docker_can_not_be_used_podman_is_what_to_type(regsetup: Regsetup) -> None:
+    need("podman")
+    up = ("up", "--backend", "embedded", "--port", str(free_port()))
+    without = regsetup(*up, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"}).ok().out
+    assert "  podman push --tls-verify=false localhost:" in without
+    assert "docker push" not in without
     regsetup("teardown", "--purge", "-y").ok()

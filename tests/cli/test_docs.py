@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsetup.cli import run as program
 from regsetup.settings import FIELDS
 from tests.bed.docs import Block, blocks, calls, matches, run
 from tests.bed.processes import end_marked
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from tests.bed.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
+PLAIN = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")])
 BLOCKS = [block for path in FILES for block in blocks(str(path.relative_to(ROOT)), path.read_text())]
 RUN = {
@@ -82,13 +86,25 @@ def test_a_link_is_seen_where_it_is_one_and_not_in_code() -> None:
 
 @functools.cache
 def _help(*command: str) -> str:
-    return subprocess.run(
+    """Return what a process of its own would print (the next test holds that), in a tenth of the time."""
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        for name, value in PLAIN.items():
+            patch.setenv(name, value)
+        assert program([*command, "--help"]) == 0
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize("command", [(), ("up",), ("trust", "export")], ids=" ".join)
+def test_the_help_that_is_compared_is_what_a_process_prints(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
         [sys.executable, "-m", "regsetup", *command, "--help"],
         capture_output=True,
         text=True,
         check=True,
-        env=dict(os.environ) | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"},
-    ).stdout
+        env=dict(os.environ) | PLAIN,
+    )
+    assert done.stdout == _help(*command)
 
 
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.check[:1] == ("help",)], ids=_name)

@@ -262,6 +262,7 @@ def test_a_privileged_port_is_refused_before_anything_is_made() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == f"{PortNeedsRoot('127.0.0.1', 443)}\n"
+    assert "sudo regsetup up --port 443" in str(PortNeedsRoot("127.0.0.1", 443).fix)
 
 
 def test_notes_say_that_nobody_starts_it_again(bench: Bench) -> None:

@@ -200,6 +200,17 @@ def test_what_cannot_move_stays_and_says_why(deployed: Deployed, private_docker:
     deployed("teardown", "--purge", "-y").ok()
 
 
+def test_without_a_network_an_upgrade_says_that_the_image_stays(deployed: Deployed) -> None:
+    deployed.up("--no-check").ok()
+    before = deployed.life()
+    done = deployed("upgrade", "--json")
+    assert (done.code, deployed.error(done)["code"]) == (1, "no-newer-image")
+    assert "runs on with the image it has" in deployed.error(done)["message"]
+    assert "regsetup upgrade --image-archive FILE" in deployed.error(done)["fix"]
+    assert deployed.life() == before
+    deployed("teardown", "--purge", "-y").ok()
+
+
 def test_a_move_notes_the_variables_that_only_a_container_reads(deployed: Deployed) -> None:
     variables = ("--env", "REGISTRY_LOG_LEVEL=warn", "--env", "TZ=UTC")
     assert "means nothing" not in deployed.up(*variables, "--no-check").ok().out
