@@ -85,6 +85,8 @@ def collect(
         for digest, target in found.links():
             if target.hex not in kept:
                 loose.setdefault(target, []).append((repository, digest))
+        if not (found.damaged or dry_run):
+            store.manifests.forget(repository, before)
         done.uploads += _expire(store, repository, dry_run=dry_run)
     _discard_blobs(store, kept, loose, before, done)
     if not dry_run:

@@ -160,6 +160,9 @@ class ManifestStore(Protocol):
     def settle(self, repository: str) -> None:
         """Make durable what ``discard`` removed from a repository."""
 
+    def forget(self, repository: str, before: float) -> None:
+        """Remove what tags remember of manifests that are gone, and nobody was told of since ``before``."""
+
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield a repository's manifests, in no order."""
 

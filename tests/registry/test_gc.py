@@ -300,6 +300,35 @@ def test_uploads_of_a_week_ago_and_leftovers_go(running: Running, client: Client
     assert served(client, "app", "x.tmp")
 
 
+@pytest.mark.parametrize("by", ["request", "collector"])
+def test_what_tags_remember_of_manifests_that_are_gone_goes(
+    running: Running, client: Client, by: str
+) -> None:
+    """Distribution keeps a link for everything a tag ever pointed to: they would grow for ever."""
+    gone, kept, now = (push(client, "app") for _ in range(3))
+    assert client.push_manifest("app", "kept", client.get(f"/v2/app/manifests/{kept}").body).status == 201
+    if by == "request":
+        assert client.ask("DELETE", f"/v2/app/manifests/{gone}").status == 202
+    places = Layout(running.root)
+    remembered = [Path(places.tag_index_link("app", "latest", digest)) for digest in (gone, kept, now)]
+    collect_in(running.root, untagged=True)
+    assert all(link.exists() for link in remembered), "somebody was told of it a moment ago"
+    age(running.root)
+    collect_in(running.root, untagged=True, dry_run=True)
+    assert all(link.exists() for link in remembered)
+    collect_in(running.root, untagged=True)
+    assert [link.exists() for link in remembered] == [False, True, True]
+    assert not remembered[0].parent.exists()
+    assert served(client, "app", "latest")
+    assert served(client, "app", "kept")
+    if shutil.which("docker-registry") is not None:
+        running.stop()
+        collect_garbage(running.root, "--delete-untagged")
+        with DockerRegistry.start(running.root) as theirs, theirs.client() as there:
+            for reference in ("latest", "kept"):
+                assert there.get(f"/v2/app/manifests/{reference}", Accept=OCI_IMAGE).status == 200
+
+
 def test_an_empty_directory_and_none_have_nothing_to_collect(tmp_path: Path) -> None:
     assert collect_in(tmp_path / "none").freed == 0
     assert collect_in(tmp_path).kept == 0

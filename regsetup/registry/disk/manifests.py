@@ -12,6 +12,7 @@ import os
 import threading
 import uuid
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regsetup.reference import is_tag
@@ -105,6 +106,12 @@ class Tags:
             raise NameUnknown("repository name not known to registry", detail={"name": repository}) from None
         return [name for name in names if is_tag(name)]
 
+    def pushed(self, repository: str) -> list[str]:
+        """Return the directories of the tags, none where there is no such repository."""
+        with contextlib.suppress(NameUnknown):
+            return [f"{self._places.tags(repository)}/{tag}" for tag in self.names(repository)]
+        return []
+
     def pointing(self, repository: str, digest: Digest) -> list[str]:
         """Return the tags that point to a manifest."""
         with contextlib.suppress(NameUnknown):
@@ -165,6 +172,13 @@ def _unlink(link: str) -> None:
         os.rmdir(os.path.dirname(link))
     except OSError:  # a killed writer left something in it
         durable.sync_directory(os.path.dirname(link))
+
+
+def _remove_unless(link: str, other: str) -> None:
+    """Remove a link and its directory, unless ``other`` is there (again)."""
+    if not os.path.exists(other):
+        with contextlib.suppress(FileNotFoundError):
+            _unlink(link)
 
 
 class Manifests:
@@ -245,6 +259,19 @@ class Manifests:
         revisions = self._places.revisions(repository)
         for algorithm in os.listdir(revisions):
             durable.sync_directory(f"{revisions}/{algorithm}")
+
+    def forget(self, repository: str, before: float) -> None:
+        """Remove what tags remember of manifests that are gone, and nobody was told of since ``before``.
+
+        Distribution keeps such a link for every manifest that a tag ever pointed to, and only its collector's
+        ``--delete-untagged`` reads them, to remove them. Lost with the machine, this is done again.
+        """
+        for tag in self._tags.pushed(repository):
+            for digest in list(linked(f"{tag}/index")):
+                link = self._places.revision_link(repository, digest)
+                if not os.path.exists(link):
+                    index = layout.index_link(tag, digest)
+                    self._blobs.while_old(digest, before, partial(_remove_unless, index, link))
 
     def each(self, repository: str) -> Iterator[Digest]:
         """Yield the digests of a repository's manifests, in no order."""

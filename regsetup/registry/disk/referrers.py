@@ -8,6 +8,7 @@ here, and where they are others now, the manifests are read again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from regsetup.registry.disk.blobs import Blobs
     from regsetup.registry.disk.manifests import Locks, Manifests
     from regsetup.registry.store import StoredManifest
+
+_TAKES_NO_WRITES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class Referrers:
@@ -48,12 +51,27 @@ class Referrers:
     def of(self, repository: str, subject: Digest) -> list[StoredManifest]:
         """Return the manifests of a repository that have this subject, ordered by digest."""
         if not self._is_whole(repository):
-            self._scan(repository)
+            try:
+                self._scan(repository)
+            except OSError as error:
+                if error.errno not in _TAKES_NO_WRITES:
+                    raise
+                return self._search(repository, subject)
         found = []
         directory = f"{self._places.referrers(repository)}/{subject.algorithm}/{subject.hex}"
         for digest in sorted(linked(directory)):
             with contextlib.suppress(ManifestUnknown):
                 found.append(self._manifests.get(repository, digest))
+        return found
+
+    def _search(self, repository: str, subject: Digest) -> list[StoredManifest]:
+        """Read every manifest of a repository, and write nothing: a full disk is still pulled from."""
+        found = []
+        for digest in sorted(self._manifests.each(repository)):
+            with contextlib.suppress(ManifestUnknown):
+                stored = self._manifests.get(repository, digest)
+                if content.subject_of(stored.content) == subject:
+                    found.append(stored)
         return found
 
     def _scan(self, repository: str) -> None:
