@@ -90,10 +90,18 @@ def plan(goal: Goal, seen: Observed) -> Plan:
             *(() if _is_late(runtime) else (_remember(goal, settled),)),
             *moved,
             *leftovers,
+            *_answers(goal, leftovers, runtime),
             *runtime,
             *_trust(goal),
         )
     )
+
+
+def _answers(goal: Goal, leftovers: tuple[Step, ...], runtime: tuple[Step, ...]) -> Iterator[Step]:
+    """Wait for what was put back, unless it is replaced at once: a reload would end it while it starts."""
+    back = any(one.action is Action.PUT_BACK for one in leftovers)
+    if back and not any(one.action is Action.SET_ASIDE for one in runtime):
+        yield Step(Action.WAIT, goal.runtime, goal.deployment.name, _until(goal.deployment))
 
 
 def _is_late(runtime: tuple[Step, ...]) -> bool:

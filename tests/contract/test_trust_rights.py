@@ -8,11 +8,14 @@ import shutil
 import socket
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsetup.auth.certificates import Names
+from regsetup.auth.x509 import new_ca
 from regsetup.backends.engine import DEFAULT_ENGINE, find_address
 from regsetup.trust import rights
 from regsetup.trust.base import Edit, Plan
@@ -74,7 +77,8 @@ def test_what_is_roots_is_named_with_the_command_and_the_rest_is_done(home: Path
 def test_the_store_of_the_system_is_no_error_unless_it_was_asked_for(home: Path) -> None:
     """The twin: what only root may write, and nobody asked for."""
     need("update-ca-certificates")
-    (home / "ca.crt").write_text("a CA")
+    authority = new_ca("test", Names.of(["registry.lan"]), datetime.now(UTC))
+    (home / "ca.crt").write_bytes(authority.certificate)
     told = ("--host", ADDRESS, "--ca", str(home / "ca.crt"))
     asked = nobody(home, "trust", "install", *told, "--for", "podman", "--for", "system")
     assert (asked.code, "--for system | sudo sh" in asked.err) == (1, True)

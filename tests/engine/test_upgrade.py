@@ -140,7 +140,7 @@ def test_the_same_name_is_pulled_anew(
     looked = deployed.json("upgrade", "--check")
     assert (looked["ok"], looked["data"]["newest"]) == (True, None)
     done = deployed("upgrade", "--json")
-    assert (done.code, deployed.error(done)["code"]) == (1, "image-not-found")
+    assert (done.code, deployed.error(done)["code"]) == (1, "no-newer-image")
     assert deployed.container().status == "running"
     deployed("teardown", "--purge", "-y").ok()
     for name in ("newer:1", image):

@@ -555,6 +555,21 @@ def test_a_lone_predecessor_is_put_back_and_replaced() -> None:
     assert steps(plan(goal(), left)) == ["put back container", *REPLACED]
 
 
+def test_a_lone_predecessor_that_is_what_is_wanted_is_put_back_and_answers() -> None:
+    left = settled(current=None, aside=Seen("old", f"{NAME}.aside", WANTED, running=False))
+    assert steps(plan(goal(), left)) == ["put back container", "wait for container"]
+    service = goal(
+        runtime=Resource.SERVICE, files={"deployment.yaml": "1"}, image=None, certificate="it expires soon"
+    )
+    assert steps(plan(service, left)) == [
+        "put back service",
+        "wait for service",
+        "create certificate",
+        "reload service",
+        "discard certificate",
+    ]
+
+
 def test_a_stranger_that_took_the_name_meanwhile_is_not_removed() -> None:
     left = settled(current=ours(None), aside=Seen("old", f"{NAME}.aside", OLDER, running=False))
     with pytest.raises(NotOurs):
