@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from regsetup.errors import RegsetupError
 from regsetup.host import signals
 from regsetup.step import Action, Plan, Step
+from regsetup.steps import do
 
 if TYPE_CHECKING:
     from regsetup.state import State
-    from regsetup.steps import Steps, Undo
+    from regsetup.steps.work import Undo, Work
 
 _LONG = frozenset({Action.PULL, Action.LOAD, Action.WAIT, Action.RELOAD})  # minutes, and nothing to take back
 
@@ -48,7 +49,7 @@ class NotConverged(RegsetupError):
 class Executor:
     """Runs steps, and remembers how to take them back."""
 
-    steps: Steps
+    work: Work
     _undo: list[tuple[Step, Undo, State]] = field(default_factory=list)
 
     def run(self, plan: Plan) -> State:
@@ -58,26 +59,26 @@ class Executor:
             RegsetupError: what made a step fail; every step before it was undone.
             Interrupted: SIGINT or SIGTERM.
         """
-        fresh = not self.steps.survey.paths.state.exists()
+        fresh = not self.work.survey.paths.state.exists()
         try:
             for step in plan.pending:
-                self.steps.reporter.started(step)
+                self.work.reporter.started(step)
                 self._do(step)
-                self.steps.reporter.done(step)
+                self.work.reporter.done(step)
         except BaseException as error:
             self._take_back(fresh=fresh)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted from error
             raise
-        return self.steps.state
+        return self.work.state
 
     def _do(self, step: Step) -> None:
         """Do a step; a signal in its middle counts only when the way back is known."""
-        before = self.steps.state
+        before = self.work.state
         with contextlib.nullcontext() if step.action in _LONG else signals.held():
             if step.action is Action.DISCARD:
                 self._undo.clear()  # from here on there is no way back to the old one
-            undo = self.steps.do(step)
+            undo = do(self.work, step)
             if undo:
                 self._undo.append((step, undo, before))
 
@@ -90,15 +91,13 @@ class Executor:
                 try:
                     undo()
                 except RegsetupError as trouble:  # the rest can still be taken back
-                    self.steps.reporter.noted(
-                        f"{step.action} {step.target} was not undone: {trouble.message}"
-                    )
+                    self.work.reporter.noted(f"{step.action} {step.target} was not undone: {trouble.message}")
                     stuck = True
                     continue
                 if not stuck:
-                    self.steps.save(before)
-                self.steps.reporter.undone(step)
+                    self.work.save(before)
+                self.work.reporter.undone(step)
             if fresh and not stuck:
-                self.steps.survey.paths.state.unlink(missing_ok=True)
+                self.work.survey.paths.state.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # not empty: somebody put something in it
-                    self.steps.survey.paths.root.rmdir()
+                    self.work.survey.paths.root.rmdir()

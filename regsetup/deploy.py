@@ -17,7 +17,7 @@ from regsetup.errors import RegsetupError
 from regsetup.observe import survey
 from regsetup.plan import plan
 from regsetup.state import Kind, State, exclusive, storage_entry
-from regsetup.steps import Steps
+from regsetup.steps.work import Work
 from regsetup.trust_here import no_restart
 from regsetup.waiting import READY_TIMEOUT
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from regsetup.load import Loaded
     from regsetup.observe import Survey
     from regsetup.step import Plan, Reporter
-    from regsetup.steps import Guard
+    from regsetup.steps.work import Guard
     from regsetup.trust_here import Confirm
 
     Passwords = Callable[[tuple[str, ...]], Mapping[str, Password]]
@@ -156,8 +156,8 @@ def deploy_locked(
             states.write(paths.state, _found_out(state, before.survey))
         return before
     passwords = ask(before.plan.new_users)
-    steps = Steps(before.survey, state, passwords, reporter, manner.ready_timeout, manner.guard)
-    Executor(steps).run(before.plan)
+    work = Work(before.survey, state, passwords, reporter, manner.ready_timeout, manner.guard)
+    Executor(work).run(before.plan)
     # With --adopt the images' place was found out, not told; the container is ours now.
     left = look(replace(loaded, deployment=before.survey.wanted), paths).plan.pending
     if left:

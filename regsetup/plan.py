@@ -98,9 +98,9 @@ def plan(goal: Goal, seen: Observed) -> Plan:
 
 
 def _answers(goal: Goal, leftovers: tuple[Step, ...], runtime: tuple[Step, ...]) -> Iterator[Step]:
-    """Wait for what was put back, unless it is replaced at once: a reload would end it while it starts."""
+    """Wait for what was put back, unless it is replaced at once or gets a certificate first."""
     back = any(one.action is Action.PUT_BACK for one in leftovers)
-    if back and not any(one.action is Action.SET_ASIDE for one in runtime):
+    if back and all(one.action is Action.KEEP for one in runtime):
         yield Step(Action.WAIT, goal.runtime, goal.deployment.name, _until(goal.deployment))
 
 

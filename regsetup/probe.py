@@ -40,14 +40,22 @@ def is_widely_known(wanted: Deployment, paths: Paths) -> bool:
     return answers(replace(endpoint(wanted, paths), ca=None))
 
 
+def shown(local: Listen) -> str | None:
+    """Return the certificate (PEM) that what answers there shows, None where nothing does; trusts nobody."""
+    try:
+        return ssl.get_server_certificate((local.host, local.port), timeout=TIMEOUT)
+    except OSError:
+        return None
+
+
 def serves(local: Listen, certificate: Path) -> bool:
     """Tell whether what answers there shows the first certificate of a PEM file; trusts nobody."""
+    found = shown(local)
     try:
-        shown = ssl.get_server_certificate((local.host, local.port), timeout=TIMEOUT)
         first, end, _ = certificate.read_text(encoding="ascii").partition("-----END CERTIFICATE-----")
     except OSError:
         return False
-    return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(f"{first}{end}")
+    return found is not None and ssl.PEM_cert_to_DER_cert(found) == ssl.PEM_cert_to_DER_cert(f"{first}{end}")
 
 
 def answers(where: Endpoint) -> bool:

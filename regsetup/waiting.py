@@ -11,7 +11,7 @@ from regsetup import acme
 from regsetup.client import RegistryClient, RegistryError, TlsUntrusted
 from regsetup.deployment import Tls
 from regsetup.errors import RegsetupError
-from regsetup.probe import answers, serves
+from regsetup.probe import answers, serves, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +93,15 @@ def until_it_answers(runtime: Runtime, name: str, where: Endpoint, timeout: floa
         NotHealthy: it ended, or did not answer in time.
     """
     _until(lambda: answers(where), "no answer to GET /v2/", runtime, name, timeout)
+
+
+def until_it_listens(runtime: Runtime, wanted: Deployment, timeout: float) -> None:
+    """Wait until the registry shows a certificate, whichever, for ``timeout`` seconds at most.
+
+    Raises:
+        NotHealthy: it ended, or shows none.
+    """
+    _until(lambda: shown(wanted.local) is not None, "no certificate shown", runtime, wanted.name, timeout)
 
 
 def until_it_serves(runtime: Runtime, wanted: Deployment, certificate: Path, timeout: float) -> None:

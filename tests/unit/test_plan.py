@@ -563,7 +563,6 @@ def test_a_lone_predecessor_that_is_what_is_wanted_is_put_back_and_answers() -> 
     )
     assert steps(plan(service, left)) == [
         "put back service",
-        "wait for service",
         "create certificate",
         "reload service",
         "discard certificate",
