@@ -284,20 +284,22 @@ def test_a_home_below_a_file_is_named(regsetup: Regsetup) -> None:
 def test_data_in_a_place_that_is_a_file_changes_nothing(regsetup: Regsetup) -> None:
     regsetup.place.mkdir()
     (regsetup.place / "file").write_text("mine")
-    done = regsetup("up", "--backend", "embedded", "--data", str(regsetup.place / "file"))
+    where = ("--data", str(regsetup.place / "file"), "--port", str(free_port()))
+    done = regsetup("up", "--backend", "embedded", *where)
     assert done.code == 1
     assert "fix   choose another place: something that is no directory stands there\n" in done.err
     assert (regsetup.place / "file").read_text() == "mine"
 
 
 def test_a_dry_run_of_the_bundled_registry_makes_nothing(regsetup: Regsetup) -> None:
-    done = regsetup("up", "--backend", "embedded", "--dry-run", "--exit-code", "--json")
+    up = ("up", "--backend", "embedded", "--port", str(free_port()), "--dry-run")
+    done = regsetup(*up, "--exit-code", "--json")
     assert done.code == 3
     steps = envelope(done)["data"]["steps"]
     assert [step["action"] for step in steps][-3:] == ["create", "start", "wait for"]
     assert {step["resource"] for step in steps if step["action"] == "start"} == {"service"}
     assert not regsetup.home.exists()
-    assert regsetup("up", "--backend", "embedded", "--dry-run").code == 0
+    assert regsetup(*up).code == 0
 
 
 def test_a_port_that_is_free_is_needed(regsetup: Regsetup) -> None:
