@@ -34,6 +34,7 @@ from regsetup.registry.ranges import byte_range, matches, upload_range
 from regsetup.registry.routing import Kind, Route, route
 from regsetup.registry.tags import lexical
 from tests.registry.harness import descriptor, image, index
+from tests.registry.strange import STRANGE
 
 COMPONENTS = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*", fullmatch=True).filter(
     lambda text: len(text) < 60
@@ -222,6 +223,12 @@ INVALID = {
 def test_what_is_no_manifest(content: bytes, header: str) -> None:
     with pytest.raises(ManifestInvalid):
         parse(content, header)
+
+
+@pytest.mark.parametrize("content", STRANGE.values(), ids=STRANGE)
+def test_what_distribution_would_not_read_is_no_manifest(content: bytes) -> None:
+    with pytest.raises(ManifestInvalid):
+        parse(content)
 
 
 def test_what_a_manifest_says() -> None:

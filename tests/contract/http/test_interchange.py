@@ -21,6 +21,7 @@ from tests.registry.harness import (
     index,
     local,
 )
+from tests.registry.strange import CONFIG, LAYER, STRANGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,6 +118,18 @@ def test_their_collector_keeps_every_tagged_image_of_ours(tmp_path: Path, flags:
     with Running.start(root) as ours, ours.client() as client:
         tree.served_by(client)
         assert client.head(f"/v2/library/oci/blobs/{garbage}").status == 404
+    with DockerRegistry.start(root) as theirs, theirs.client() as client:
+        tree.served_by(client)
+
+
+def test_no_manifest_that_ours_takes_ends_their_collection(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with Running.start(root) as ours, ours.client() as client:
+        tree = fill(client)
+        client.push_image("strange", None, (LAYER,), config=CONFIG)
+        for number, content in enumerate(STRANGE.values()):
+            client.ask("PUT", f"/v2/strange/manifests/{number}", content)
+    collect_garbage(root)
     with DockerRegistry.start(root) as theirs, theirs.client() as client:
         tree.served_by(client)
 
