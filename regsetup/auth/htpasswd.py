@@ -25,7 +25,9 @@ MAX_NAME = 255  # bytes; Apache's htpasswd.c (MAX_STRING_LEN - 1)
 MAX_PASSWORD = 72  # bytes; bcrypt looks at no more (Provos and Mazieres, USENIX 1999)
 MAX_LINE = 65536  # bytes with its newline; Go's bufio.MaxScanTokenSize, a longer line ends the reading
 _GENERATED = 18  # random bytes, 144 bits: 24 characters of base64
-_BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_SALT_END = 28  # where the salt's last character stands; 2 of its 6 bits count
 # What Go's strings.TrimSpace removes; Python's strip() also takes U+001C to U+001F.
 _GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
@@ -159,7 +161,15 @@ def verify_password(password: bytes, hashed: str) -> bool:
 
     if not _BCRYPT.fullmatch(hashed):
         return False
-    return bcrypt.checkpw(password[:MAX_PASSWORD], hashed.encode())
+    last = _ALPHABET[_ALPHABET.index(hashed[_SALT_END]) & 0b110000]  # Go takes any; bcrypt.checkpw raises
+    same = hashed[:_SALT_END] + last + hashed[_SALT_END + 1 :]
+    return bcrypt.checkpw(password[:MAX_PASSWORD], same.encode())
+
+
+def cost_of(hashed: str) -> int:
+    """Return the cost of a bcrypt hash, 4 to 31; 0 for what is none."""
+    match = _BCRYPT.fullmatch(hashed)
+    return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True, slots=True)

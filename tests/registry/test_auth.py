@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import select
 import time
 from typing import TYPE_CHECKING
@@ -141,6 +142,36 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(tmp_path: Path) -> No
     known, unknown = (min(times) for times in zip(*both, strict=True))  # in turn: a busy machine delays both
     assert unknown > 0.03  # seconds; bcrypt of cost 10 takes more, and no bcrypt takes one
     assert 0.3 < unknown / known < 3
+
+
+def test_hashes_of_several_costs_tell_nothing_of_who_is_there(tmp_path: Path) -> None:
+    htpasswd = tmp_path / "htpasswd"
+    broken = "carol:{SHA}nonsense\ndave:$2y$10$short\n"
+    htpasswd.write_text(line(ALICE) + broken + line(BOB, Cost.STANDARD))
+    with Running.start(tmp_path / "data", htpasswd=htpasswd) as running:
+        seconds = {}
+        for user in ("alice", "bob", "carol", "dave", "nobody", ""):
+            begin = time.perf_counter()
+            assert status(running, (user, "wrong")) == 401
+            seconds[user] = time.perf_counter() - begin
+        assert min(seconds.values()) > 0.03, seconds  # bcrypt of cost 10 takes more, one of cost 5 takes 2 ms
+        assert status(running, ALICE) == status(running, BOB) == 200
+
+
+def test_a_change_within_one_tick_of_the_clock_counts(htpasswd: Path) -> None:
+    """All hashes are of one length: another password leaves no trace in the size of the file."""
+    authenticator = Authenticator(htpasswd, "Registry")
+    try:
+        assert asyncio.run(authenticator.check(basic(ALICE))) == "alice"
+        old = htpasswd.stat()
+        htpasswd.write_text("# the people\n\n" + line(("alice", "changed-1")))
+        os.utime(htpasswd, ns=(old.st_atime_ns, old.st_mtime_ns))
+        new = htpasswd.stat()
+        assert (new.st_ino, new.st_size, new.st_mtime_ns) == (old.st_ino, old.st_size, old.st_mtime_ns)
+        assert authenticator.known(basic(ALICE)) is None
+        assert asyncio.run(authenticator.check(basic(("alice", "changed-1")))) == "alice"
+    finally:
+        authenticator.close()
 
 
 def test_a_verified_credential_is_not_hashed_again(tmp_path: Path) -> None:

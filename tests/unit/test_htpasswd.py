@@ -28,6 +28,7 @@ from regsetup.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
+ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"  # bcrypt's base64
 
 HASH = "$2y$05$" + "a" * 53
 OTHER = "$2y$05$" + "b" * 53
@@ -227,6 +228,17 @@ def test_the_right_password_verifies_and_others_do_not() -> None:
     assert not verify_password(b"password", hashed)
     assert not verify_password(b"", hashed)
     assert hash_password(Secret("pässword"), Cost.FAST) != hashed
+
+
+@pytest.mark.parametrize("other", "/Nz9")
+def test_bits_of_the_salt_that_mean_nothing_may_be_any_as_in_registry2(other: str) -> None:
+    """Some programs draw the salt's 22 characters at random; Go reads 2 bits of the last one."""
+    hashed = hash_password(Secret("pa"), Cost.FAST)
+    found = ALPHABET.index(hashed[28]) & 0b110000 | ALPHABET.index(other) & 0b1111
+    odd = hashed[:28] + ALPHABET[found] + hashed[29:]
+    assert odd != hashed
+    assert verify_password(b"pa", odd)
+    assert not verify_password(b"pb", odd)
 
 
 def test_only_72_bytes_count_at_verification_as_in_registry2() -> None:
