@@ -53,6 +53,19 @@ class NotForDocker(RegsetupError):
         )
 
 
+class NewEnginesOnly(RegsetupError):
+    """Layers in zstd, which engines before Docker 23 can't unpack."""
+
+    code = "new-engines-only"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(
+            f"{ref} has layers in zstd: docker load needs Docker 23 or later for them",
+            cause='older engines, such as Debian 12\'s 20.10, say "invalid tar header"',
+            fix="podman load and ctr image import take it; for older engines build it with gzip layers",
+        )
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     render.command(app, "pull")(pull)
@@ -98,6 +111,8 @@ def pull(
         with _opened(Path(target), form, ref, label, tree) as writer:
             changed = work(reached.client, repository, tree, writer, watch)
     root = tree.root.part
+    zstd = docker and any(blob.media_type.endswith("zstd") for blob in tree.blobs)
+    warned = (NewEnginesOnly(ref),) if zstd else ()
     data = {
         "ref": ref,
         "image": label.name if label else None,
@@ -106,10 +121,11 @@ def pull(
         "platforms": [str(one) for one in tree.platforms],
         "target": target,
         "format": str(form),
+        "warnings": [one.as_dict() for one in warned],
         **moving.facts(watch),
     }
     lines = (f"{root.digest}", f"{moving.told(watch, 'fetched')}: {target} ({form})")
-    return render.Outcome(data, lines, changed=changed)
+    return render.Outcome(data, lines, changed=changed, warnings=warned)
 
 
 def _format(target: str, wanted: Format | None) -> Format:

@@ -36,14 +36,16 @@ if TYPE_CHECKING:
     from regsetup.client.endpoint import Endpoint
 
 VERSION_HEADER = "Docker-Distribution-Api-Version"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
+    OCI_INDEX,
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 SIGNED_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 MAX_MANIFEST = 4 << 20  # bytes; "Pushing Manifests": registries take at least this, and clients send no more
+_NO_REFERRERS = frozenset({400, 404, 405, 406})  # where registries older than the API read the path otherwise
 _PAGE = 1000  # entries; distribution 3 refuses more (catalog.maxentries)
 
 
@@ -128,6 +130,10 @@ class RegistryClient:
         except NotFound:
             return None
 
+    def has_blob(self, repository: str, digest: Digest) -> bool:
+        """Tell whether the repository has the blob (end-2), which a registry may answer without its size."""
+        return self.stored_as(repository, digest) is not None
+
     def stored_as(self, repository: str, digest: Digest) -> Digest | None:
         """Return the digest that the registry names a blob by, or None where the repository has none.
 
@@ -182,15 +188,19 @@ class RegistryClient:
         call(self._transport, Ask("DELETE", blob_path(repository, digest)), 202, 200, 204)
 
     def head_manifest(self, repository: str, reference: str | Digest) -> Descriptor | None:
-        """Return media type, digest and size, or None where there is no such manifest (end-3)."""
+        """Return media type, digest and size, or None where there is no such manifest (end-3).
+
+        It is fetched where a registry does not say these to HEAD: it should, and need not.
+        """
         ask = Ask("HEAD", manifest_path(repository, reference), {"Accept": ", ".join(MANIFEST_TYPES)})
         try:
             headers = call(self._transport, ask, 200).headers
         except NotFound:
             return None
         digest = reference if isinstance(reference, Digest) else named_digest(self._transport, ask, headers)
-        if digest is None:
-            raise UnexpectedAnswer(self.endpoint.address, str(ask), "no Docker-Content-Digest header")
+        if digest is None or "Content-Length" not in headers:
+            fetched = self.get_manifest(repository, reference)
+            return Descriptor(fetched.media_type, fetched.digest, len(fetched.content))
         return Descriptor(headers.get("Content-Type", ""), digest, size(self._transport, ask, headers))
 
     def get_manifest(
@@ -248,10 +258,9 @@ class RegistryClient:
     ) -> tuple[Descriptor, ...]:
         """Return what refers to a manifest (end-12), by the fallback tag where the API is missing."""
         query = f"?{urlencode({'artifactType': artifact_type})}" if artifact_type else ""
-        ask = Ask("GET", f"{repository_path(repository)}/referrers/{digest}{query}")
-        try:
-            lists = list(pages(self._transport, ask))
-        except NotFound:
+        ask = Ask("GET", f"{repository_path(repository)}/referrers/{digest}{query}", {"Accept": OCI_INDEX})
+        lists = list(pages(self._transport, ask, _NO_REFERRERS))
+        if not lists:
             lists = self._tagged_referrers(ask, repository, digest)
         found = [
             self._descriptor(ask, entry)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from regsetup.client.transport import Answer, Transport
 
 MAX_BODY = 16 << 20  # bytes of JSON; registry:2 gives all tags of a repository at once
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*?\brel="?next"?')
+_LINK = re.compile(r'<([^>]*)>((?:\s*;(?:[^",;]|"[^"]*")*)*)')
+_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s",;]*))')
 
 
 def repository_path(repository: str) -> str:
@@ -74,8 +75,11 @@ def parse_json(transport: Transport, ask: Ask, body: bytes) -> dict[str, object]
     return value
 
 
-def pages(transport: Transport, ask: Ask) -> Iterator[dict[str, object]]:
+def pages(transport: Transport, ask: Ask, none: frozenset[int] = frozenset()) -> Iterator[dict[str, object]]:
     """Yield the JSON objects of a paginated list, following ``Link: <...>; rel="next"`` (RFC 8288).
+
+    Args:
+        none: statuses that say that there is no such list; nothing is yielded then.
 
     Raises:
         UnexpectedAnswer: no JSON object, or pages that go round in a circle.
@@ -83,15 +87,26 @@ def pages(transport: Transport, ask: Ask) -> Iterator[dict[str, object]]:
     seen = set()
     while True:
         seen.add(ask.target)
-        answer = call(transport, ask, 200)
+        answer = call(transport, ask, 200, *none)
+        if answer.status in none:
+            return
         yield parse_json(transport, ask, answer.body)
-        following = _NEXT.search(answer.headers.get("Link", ""))
+        following = next_page(answer.headers.get("Link", ""))
         if following is None:
             return
         here = urljoin(transport.endpoint.url, ask.target)
-        ask = Ask(ask.method, transport.follow(ask, here, following[1]), ask.headers)
+        ask = Ask(ask.method, transport.follow(ask, here, following), ask.headers)
         if ask.target in seen:
             raise UnexpectedAnswer(transport.endpoint.address, str(ask), "its pages go round in a circle")
+
+
+def next_page(header: str) -> str | None:
+    """Return the target of the link with the relation ``next``, None where there is none (RFC 8288, 3)."""
+    for target, parameters in _LINK.findall(header):
+        for name, quoted, token in _PARAMETER.findall(parameters):
+            if name.lower() == "rel" and "next" in (quoted or token).lower().split():
+                return str(target)
+    return None
 
 
 def entries(transport: Transport, ask: Ask, page: Mapping[str, object], key: str) -> list[object]:

@@ -58,6 +58,11 @@ class Authenticator:
         """Whether the registry has asked who we are, and could be told."""
         return self._basic is not None or bool(self._tokens)
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token service knows who we are: what is refused now is no matter of the password."""
+        return bool(self._tokens)
+
     def header(self, method: str, url: str) -> str | None:
         """Return the Authorization header for a request to the endpoint, as far as it is known."""
         token = self._tokens.get(_purpose(method, url))

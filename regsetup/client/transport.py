@@ -18,7 +18,7 @@ from regsetup import __version__
 from regsetup.client.challenge import Authenticator
 from regsetup.client.connections import Connections, explained
 from regsetup.client.endpoint import origin
-from regsetup.client.errors import AnswerCut, UnexpectedAnswer, from_status
+from regsetup.client.errors import AnswerCut, Denied, UnexpectedAnswer, from_status, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,7 +57,12 @@ class Ask:
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again after a cut: of a file a registry may have kept the beginning."""
-        return self.method in _REPEATABLE and (self.body is None or isinstance(self.body, bytes))
+        return self.harmless and (self.body is None or isinstance(self.body, bytes))
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it does no harm twice: of uploads that were begun twice a registry forgets one."""
+        return self.method in _REPEATABLE or (self.method == "POST" and self.body is None)
 
     def __str__(self) -> str:
         return f"{self.method} {urlsplit(self.target).path}"
@@ -150,12 +155,15 @@ class Transport:
         """Return what is wrong with an answer of an unwanted status; reads the beginning of its body."""
         return self.status_error(ask, self._read(ask, response, _ERROR_BODY, cut=True))
 
-    def status_error(self, ask: Ask, answer: Answer) -> Exception:
-        """As ``error``, for an answer that has been read."""
+    def status_error(self, ask: Ask, answer: Answer, *, realm: str | None = None) -> Exception:
+        """As ``error``, for an answer that has been read; ``realm`` is the token service that gave it."""
         credentials = self.endpoint.credentials
+        if answer.status == 401 and not realm and credentials and self._login.has_token:
+            said = said_by(answer.body) or "its token service knows who asks, and gives no token for this"
+            return Denied(self.endpoint.address, str(ask), said)
         return from_status(
             answer.status,
-            self.endpoint.address,
+            realm if realm and answer.status != 401 else self.endpoint.address,
             str(ask),
             answer.body,
             user=credentials.user if credentials else None,
@@ -193,7 +201,7 @@ class Transport:
                     raise
             else:
                 pause = max(pause, _asked_pause(response))
-                again = response.status == 429 or (response.status in _BUSY and ask.method in _REPEATABLE)
+                again = response.status == 429 or (response.status in _BUSY and ask.harmless)
                 if not again or pause > left or tried == _TRIES:
                     return response
                 _discard(response)
@@ -229,16 +237,16 @@ class Transport:
         return Answer(response.status, response.headers, bytes(body))
 
     def _fetch_token(self, url: str, headers: Mapping[str, str], form: bytes | None) -> bytes:
-        """Ask a token service once, without following it anywhere; a ``form`` is posted."""
+        """Ask a token service, without following it anywhere; a ``form`` is posted."""
         ask = Ask("GET" if form is None else "POST", url, headers, form)
-        response = self._exchange(ask, url, None)
+        response = self._patient(ask, url, None)
         try:
             with explained(url):
                 answer = self._read(ask, response, _ERROR_BODY)
         finally:
             _discard(response)
         if answer.status != 200:
-            raise self.status_error(ask, answer)
+            raise self.status_error(ask, answer, realm=urlsplit(url).netloc)
         return answer.body
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _BYTES = {"Content-Type": "application/octet-stream"}
+_NO_MOUNT = (401, 403, 404, 405)  # what registries say where the other repository is out of reach
 _RANGE = re.compile(r"0-([0-9]{1,19})")
 _VAIN = 4  # uploads of one blob that may be cut
 _ASKED = 5  # times how far an upload is
@@ -61,11 +62,14 @@ def put_chunks(transport: Transport, repository: str, chunks: Iterable[bytes]) -
 
 
 def mount(transport: Transport, repository: str, digest: Digest, source: str) -> bool:
-    """Ask for a blob of another repository (end-11); an upload begun instead is cancelled."""
+    """Ask for a blob of another repository (end-11); an upload begun instead is cancelled.
+
+    A refusal is no error: who may push here may not be allowed to read there.
+    """
     repository_path(source)
     query = urlencode({"mount": str(digest), "from": source})
     ask = Ask("POST", f"{repository_path(repository)}/blobs/uploads/?{query}")
-    answer = call(transport, ask, 201, 202)
+    answer = call(transport, ask, 201, 202, *_NO_MOUNT)
     if answer.status == 202:
         _Upload(transport, location(transport, ask, answer.headers)).cancel()
     return answer.status == 201

@@ -268,7 +268,7 @@ class _Stopped:
             lost += [
                 f"{repository} {digest}"
                 for repository, digest in self.before.blobs
-                if client.head_blob(repository, digest) is None
+                if not client.has_blob(repository, digest)
             ]
         return tuple(lost)
 

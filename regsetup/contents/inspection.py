@@ -7,11 +7,12 @@ place, not raised: looking at a damaged image is what this is for.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regsetup.client import Manifest, NotFound
-from regsetup.client.errors import RegistryError
+from regsetup.client.errors import RegistryError, UnexpectedAnswer
 from regsetup.contents.inventory import DAMAGE
 from regsetup.image.document import (
     DOCKER_CONFIG,
@@ -180,8 +181,11 @@ def blob(client: RegistryClient, repository: str, digest: Digest) -> Iterator[by
         NoSuchBlob: it is not there.
         RegistryError: the registry can't be asked, or gives something else.
     """
+    limit = None
+    with suppress(UnexpectedAnswer):  # a registry should say how long it is, and need not
+        limit = client.head_blob(repository, digest)
     try:
-        yield from client.get_blob(repository, digest)
+        yield from client.get_blob(repository, digest, limit=limit)
     except NotFound as error:
         raise NoSuchBlob(client.endpoint.address, repository, digest, error.cause) from error
 

@@ -89,7 +89,15 @@ def _follow(
             found.tags[repository, here] = manifest.digest
         if (repository, manifest.digest) not in found.manifests:
             waiting += _note(found, repository, manifest)
-            waiting += [one.digest for one in client.referrers(repository, manifest.digest)]
+            waiting += _referrers(client, found, repository, manifest.digest)
+
+
+def _referrers(client: RegistryClient, found: Inventory, repository: str, digest: Digest) -> list[Digest]:
+    try:
+        return [one.digest for one in client.referrers(repository, digest)]
+    except DAMAGE as error:
+        found.troubles.append(trouble(repository, f"what refers to {digest}", error))
+        return []
 
 
 def _note(found: Inventory, repository: str, manifest: Manifest) -> list[Digest]:

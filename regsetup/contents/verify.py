@@ -32,11 +32,11 @@ def verify(
     whole: set[Digest] = set()
     total = sum({digest: size for (_, digest), size in found.blobs.items()}.values())
     done = 0
-    for repository, digest in found.blobs:
+    for (repository, digest), size in found.blobs.items():
         try:
-            if digest in whole and client.head_blob(repository, digest) is not None:
+            if digest in whole and client.has_blob(repository, digest):
                 continue
-            for piece in client.get_blob(repository, digest):
+            for piece in client.get_blob(repository, digest, limit=size or None):
                 done += len(piece)
                 told(done, total)
         except DAMAGE as error:

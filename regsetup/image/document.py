@@ -120,16 +120,21 @@ def parse(content: bytes, media_type: str, what: str) -> Document:
     if media_type in INDEXES:
         entries = _parts(fields.get("manifests"), what, "manifests")
         children = tuple(one for one in entries if one.is_document)
-        return Document(media_type, children, tuple(one for one in entries if not one.is_document))
-    subject = fields.get("subject")
+        others = tuple(one for one in entries if not one.is_document)
+        return Document(media_type, children, others, _subject(fields, what))
     return Document(
         media_type,
         blobs=(
             part(fields.get("config"), f"the config of {what}"),
             *_parts(fields.get("layers"), what, "layers"),
         ),
-        subject=part(subject, f"the subject of {what}").digest if subject is not None else None,
+        subject=_subject(fields, what),
     )
+
+
+def _subject(fields: Mapping[str, Any], what: str) -> Digest | None:
+    subject = fields.get("subject")
+    return None if subject is None else part(subject, f"the subject of {what}").digest
 
 
 def json_object(content: bytes, what: str) -> dict[str, Any]:

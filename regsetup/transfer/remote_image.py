@@ -62,9 +62,7 @@ def insist(client: RegistryClient, repository: str, tree: Tree, wanted: Platform
 def _without_absent(client: RegistryClient, repository: str, tree: Tree) -> Tree:
     """Leave out layers that lie elsewhere by their own word, if the registry has not got them."""
     absent = {
-        blob.digest
-        for blob in tree.blobs
-        if blob.elsewhere and client.head_blob(repository, blob.digest) is None
+        blob.digest for blob in tree.blobs if blob.elsewhere and not client.has_blob(repository, blob.digest)
     }
     return replace(tree, blobs=tuple(blob for blob in tree.blobs if blob.digest not in absent))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.bed.cli import Regsetup
+    from tests.bed.liar import Reply, Request
 
 
 @pytest.fixture
@@ -213,6 +215,39 @@ def test_a_registry_that_does_not_list_is_verified_by_name(regsetup: Regsetup) -
     with Liar(lambda request: reply_json({}) if request.path == "/v2/" else reply(404)) as liar:
         (error,) = regsetup.json("verify", "--registry", liar.address)["errors"]
     assert error["code"] == "no-catalog"
+
+
+def test_a_blob_without_end_is_damaged_and_ends(tmp_path: Path) -> None:
+    content = image(b"{}", (b"l",))
+
+    def endless(request: Request) -> Reply:
+        if "/referrers/" in request.path:
+            return reply(404)
+        if "/manifests/" in request.path:
+            found = not request.path.endswith(":1.0") and "sha256-" not in request.path
+            return reply(200, content, Content_Type=OCI_IMAGE) if found else reply(404)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return itertools.chain([head], itertools.repeat(b"400\r\n" + b"x" * 1024 + b"\r\n"))
+
+    with Liar(endless) as liar, RegistryClient(Endpoint(liar.url), patience=0) as asking:
+        found = verify(asking, lambda done, total: None, Reference.parse("one:1.0"))
+    assert [one.what for one in found.troubles] == [str(Digest.of(one)) for one in (b"{}", b"l")]
+    assert all("more than" in one.reason for one in found.troubles)
+
+
+def test_a_damaged_list_of_referrers_hides_nothing_else(tmp_path: Path) -> None:
+    """registry:2 keeps it as a tag, and answers 500 for it then."""
+    root = tmp_path / "theirs"
+    root.mkdir()
+    with DockerRegistry.start(root) as theirs, theirs.client() as client:
+        subject = push(client, "one", "1.0")
+        listed = f"sha256-{subject.hex}"
+        body = index(client.get("/v2/one/manifests/1.0", Accept=OCI_IMAGE).body)
+        assert client.push_manifest("one", listed, body).status == 201
+        Path(Layout(root).blob(Digest.of(body))).write_bytes(b"x")
+        layer = json.loads(client.get("/v2/one/manifests/1.0", Accept=OCI_IMAGE).body)["layers"][0]["digest"]
+        Path(Layout(root).blob(Digest.parse(layer))).write_bytes(b"m")
+        assert over_api(theirs, "one:1.0") == [f"one: what refers to {subject}", f"one: {layer}"]
 
 
 def test_registry_2_is_verified_over_the_api(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from regsetup.client import (
     AnswerCut,
     Credentials,
     Denied,
+    Descriptor,
     DigestMismatch,
     Endpoint,
     NotARegistry,
@@ -30,6 +31,7 @@ from regsetup.client import (
     UnexpectedAnswer,
     Unreachable,
 )
+from regsetup.client.calls import next_page
 from regsetup.pace import Pace
 from regsetup.reference import Digest
 from regsetup.secret import Secret
@@ -45,6 +47,7 @@ DIGEST = Digest.of(CONTENT)
 ALICE = Credentials("alice", Secret("geheim"))
 BASIC = 'Basic realm="x"'
 OCI = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def asked(
@@ -186,15 +189,17 @@ def test_a_server_that_never_answers_a_word_is_given_up() -> None:
     assert len(requests) == 4
 
 
-def test_an_upload_is_not_begun_twice() -> None:
-    requests = []
+def test_an_upload_that_was_cut_at_its_beginning_is_begun_again() -> None:
+    sent = []
 
-    def handler(request: Request) -> list[bytes]:
-        requests.append(request)
-        return []
+    def handler(request: Request) -> bytes | list[bytes]:
+        sent.append(request.method)
+        if sent == ["POST"]:
+            return []
+        return reply(202, Location="/up/1") if request.method == "POST" else reply(201)
 
-    refused(AnswerCut, handler, lambda client: client.put_blob("a", CONTENT))
-    assert [request.method for request in requests] == ["POST"]
+    asked(handler, lambda client: client.put_blob("a", CONTENT))
+    assert sent == ["POST", "POST", "PUT"]
 
 
 def test_what_is_no_http_is_said() -> None:
@@ -249,11 +254,26 @@ def say(answer: bytes, _: Request) -> bytes:
     return answer
 
 
-def test_a_head_without_digest_or_length_is_said() -> None:
-    bare = b"HTTP/1.1 200 OK\r\n\r\n"
-    error = refused(UnexpectedAnswer, lambda _: [bare], lambda client: client.head_manifest("a", "1.0"))
-    assert error.cause == "no Docker-Content-Digest header"
-    error = refused(UnexpectedAnswer, lambda _: [bare], lambda client: client.head_blob("a", DIGEST))
+BARE = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head", [BARE, b"HTTP/1.1 200 OK\r\nDocker-Content-Digest: " + str(DIGEST).encode() + b"\r\n\r\n"]
+)
+def test_a_manifest_whose_head_does_not_say_what_it_should_is_fetched(head: bytes) -> None:
+    """registry.redhat.io gives no digest (regclient#363), and proxies take lengths away."""
+
+    def handler(request: Request) -> bytes | list[bytes]:
+        return [head] if request.method == "HEAD" else reply(200, CONTENT, Content_Type=OCI)
+
+    seen: list[object] = []
+    asked(handler, lambda client: seen.append(client.head_manifest("a", "1.0")))
+    assert seen == [Descriptor(OCI, DIGEST, len(CONTENT))]
+
+
+def test_a_blob_is_there_whether_its_head_says_its_length_or_not() -> None:
+    asked(lambda _: [BARE], lambda client: client.has_blob("a", DIGEST) or pytest.fail("it is there"))
+    error = refused(UnexpectedAnswer, lambda _: [BARE], lambda client: client.head_blob("a", DIGEST))
     assert error.cause == "no Content-Length header"
 
 
@@ -445,7 +465,7 @@ def test_5xx_without_end_is_said_with_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_an_upload_that_fails_is_not_tried_again(status: int) -> None:
+def test_an_upload_that_can_not_be_begun_is_tried_again_and_given_up(status: int) -> None:
     requests = []
 
     def handler(request: Request) -> bytes:
@@ -453,7 +473,25 @@ def test_an_upload_that_fails_is_not_tried_again(status: int) -> None:
         return reply(status)
 
     refused(UnexpectedAnswer, handler, lambda client: client.put_blob("a", CONTENT))
-    assert len(requests) == 1
+    assert [request.method for request in requests] == ["POST"] * 4
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_mount_that_is_refused_is_an_upload(status: int) -> None:
+    """Who may push may not be allowed to read where the file says it came from (buildkit#2454)."""
+    with Liar(lambda _: reply(status)) as server, RegistryClient(Endpoint(server.url)) as client:
+        assert not client.mount_blob("a", DIGEST, "others/b")
+
+
+def test_a_chunk_is_not_sent_twice() -> None:
+    requests = []
+
+    def handler(request: Request) -> bytes:
+        requests.append(request.method)
+        return reply(202, Location="/up/1") if request.method in {"POST", "DELETE"} else reply(503)
+
+    refused(UnexpectedAnswer, handler, lambda client: client.put_blob_chunks("a", [CONTENT]))
+    assert requests == ["POST", "PATCH", "DELETE"]
 
 
 # Lists
@@ -474,6 +512,27 @@ def test_pages_are_followed_by_link() -> None:
     requests = asked(handler, lambda client: seen.extend(client.tags("a")))
     assert seen == ["1", "2", "3"]
     assert [request.target for request in requests] == list(pages)
+
+
+@pytest.mark.parametrize(
+    ("header", "following"),
+    [
+        ("", None),
+        ("nonsense", None),
+        ('</a>; rel="prev"', None),
+        ('</a>; rel="nextish"', None),
+        ('</a>; title="rel=next"', None),
+        ('</a>; rel="next"', "/a"),
+        ("<a>;rel=next", "a"),
+        ('<?last=1,2>; rel="next"', "?last=1,2"),
+        ('</a>; Rel = "Next"', "/a"),
+        ('</a>; rel="prev next"', "/a"),
+        ('</a>; title="x, y; z"; rel="next"', "/a"),
+        ('</z>; rel="last", </a>; rel="next"', "/a"),
+    ],
+)
+def test_the_next_page_is_the_link_that_says_so(header: str, following: str | None) -> None:
+    assert next_page(header) == following
 
 
 def test_pages_in_a_circle_end() -> None:
@@ -506,6 +565,23 @@ def test_a_referrer_that_is_none_is_said(entry: object) -> None:
         lambda client: client.referrers("a", DIGEST),
     )
     assert "a bad descriptor" in (error.cause or "")
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 406])
+def test_a_registry_that_knows_no_referrers_is_asked_for_the_tag(status: int) -> None:
+    entry = {"mediaType": OCI, "digest": str(DIGEST), "size": len(CONTENT)}
+    index = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+
+    def handler(request: Request) -> bytes:
+        if "/referrers/" in request.path:
+            assert request.headers["accept"] == OCI_INDEX
+            return reply(status)
+        assert request.path == f"/v2/a/manifests/sha256-{DIGEST.hex}"
+        return reply(200, index, Content_Type=OCI_INDEX)
+
+    seen: list[Descriptor] = []
+    asked(handler, lambda client: seen.extend(client.referrers("a", DIGEST)))
+    assert seen == [Descriptor(OCI, DIGEST, len(CONTENT))]
 
 
 def test_a_registry_that_knows_no_filter_is_filtered_here() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from regsetup.client import (
     Credentials,
+    Denied,
     Endpoint,
     RegistryClient,
     RegistryError,
@@ -27,7 +28,7 @@ from tests.bed.run import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.bed.liar import Request
+    from tests.bed.liar import Reply, Request
 
 ALICE = Credentials("alice", Secret("geheim"))
 BASIC = "Basic " + base64.b64encode(b"alice:geheim").decode()
@@ -134,6 +135,40 @@ def test_a_token_that_is_refused_is_no_loop() -> None:
         ):
             client.get_manifest("a", "1")
     assert len(made.service.requests) == 1
+
+
+def test_who_is_known_and_may_not_is_not_told_of_a_wrong_password() -> None:
+    """A token service gives tokens that open less than was asked for; the registry answers 401 to them."""
+    with pair() as made:
+        realm = f'Bearer realm="{made.service.url}/token",scope="repository:a:pull"'
+        with (
+            Liar(lambda _: reply(401, WWW_Authenticate=realm)) as registry,
+            RegistryClient(Endpoint(registry.url, credentials=ALICE)) as client,
+            pytest.raises(Denied) as caught,
+        ):
+            client.get_manifest("a", "1")
+    assert caught.value.message == f"{registry.address} denies GET /v2/a/manifests/1"
+    assert "gives no token for this" in (caught.value.cause or "")
+
+
+def test_a_busy_token_service_is_waited_for() -> None:
+    busy = [reply(503), reply(429, Retry_After="1")]
+
+    def serve(request: Request) -> Reply:
+        if request.path == "/token":
+            return busy.pop() if busy else reply_json({"token": "x"})
+        if request.headers.get("authorization") == "Bearer x":
+            return reply(200, CONTENT)
+        return reply(401, WWW_Authenticate=f'Bearer realm="{made.url}/token",scope="repository:a:pull"')
+
+    with Liar(serve) as made, RegistryClient(Endpoint(made.url, credentials=ALICE)) as client:
+        assert b"".join(client.get_blob("a", DIGEST)) == CONTENT
+
+
+def test_a_token_service_that_fails_is_named() -> None:
+    with Liar(lambda _: reply(500)) as service:
+        error = registry_error(f"{service.url}/token")
+    assert error.message == f"{service.address} gave no usable answer to GET /token"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -209,6 +210,25 @@ def test_a_lie_leaves_no_file(call: Calling, tmp_path: Path, wrong: Reply, code:
             assert call.codes("blob", ref, "-o", str(tmp_path / name)) == (1, [code])
     assert {one.name for one in tmp_path.iterdir() if one.is_file()} == {"old"}
     assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_a_blob_without_end_is_stopped_where_its_head_said_that_it_ends(
+    call: Calling, tmp_path: Path
+) -> None:
+    """A whole disk would be full before its digest is found wrong."""
+
+    def endless(request: Request) -> Reply:
+        if request.path == "/v2/":
+            return reply_json({})
+        if request.method == "HEAD":
+            return reply(200, length=10)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return itertools.chain([head], itertools.repeat(b"10000\r\n" + b"x" * 0x10000 + b"\r\n"))
+
+    with Liar(endless) as liar:
+        ref = f"{liar.address}/app@{Digest.of(b'x' * 10)}"
+        assert call.codes("blob", ref, "-o", str(tmp_path / "new")) == (1, ["unexpected-answer"])
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])

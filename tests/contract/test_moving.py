@@ -10,6 +10,7 @@ import pytest
 from regsetup.client import Endpoint, RegistryClient
 from regsetup.image import layout
 from regsetup.image.archive import Archive
+from regsetup.image.document import OCI_INDEX
 from regsetup.image.files import Directory
 from regsetup.image.platform import Platform
 from regsetup.image.tree import NoSuchPlatform, Tree
@@ -140,6 +141,25 @@ def test_a_copy_has_its_digest_and_what_is_attached(
     finally:
         for served in second.started:
             served.stop()
+
+
+def test_an_index_that_refers_to_an_image_is_listed_with_it(
+    client: RegistryClient, shelf: Shelf, tmp_path: Path
+) -> None:
+    """An index may have a subject as a manifest has; registry:2 is told of it by tag."""
+    pushed(client, "team/app", shelf.path, tag="1")
+    found = client.head_manifest("team/app", "1")
+    assert found is not None
+    subject = {"mediaType": found.media_type, "digest": str(found.digest), "size": found.size}
+    attached = Shelf(tmp_path / "attached")
+    entry = attached.image([attached.layer({"sbom": b"{}"})], "linux/amd64")
+    document = {"schemaVersion": 2, "manifests": [entry], "subject": subject, "artifactType": "x/sboms"}
+    attached.finish(attached.document(document, OCI_INDEX))
+    pushed(client, "team/app", attached.path, tag="sboms")
+    (listed,) = client.referrers("team/app", shelf.root)
+    assert (listed.digest, listed.artifact_type) == (attached.root, "x/sboms")
+    copied(client, "team/app", "1", client, "copy/app", tag="1")
+    assert [one.digest for one in client.referrers("copy/app", shelf.root)] == [attached.root]
 
 
 def test_within_a_registry_nothing_travels(client: RegistryClient, shelf: Shelf) -> None:

@@ -307,7 +307,9 @@ def test_layers_in_zstd_go_out_and_back(
     source = f"docker-archive:{made['hand-made docker-archive']}"
     skopeo("copy", "--dest-compress-format", "zstd", source, f"oci:{tmp_path}/zstd:1").ok()
     digest = regsetup.json("push", str(tmp_path / "zstd"), f"{address}/zstd:1")["data"]["digest"]
-    regsetup("pull", f"{address}/zstd:1", str(tmp_path / "app.tar")).ok()
+    warned = regsetup.json("pull", f"{address}/zstd:1", str(tmp_path / "app.tar"))["data"]["warnings"]
+    assert [one["code"] for one in warned] == ["new-engines-only"]
+    assert not regsetup.json("pull", f"{address}/zstd:1", str(tmp_path / "app"))["data"]["warnings"]
     back = regsetup.json("push", str(tmp_path / "app.tar"), f"{address}/back:1")
     assert back["data"]["digest"] == digest
     with tarfile.open(tmp_path / "app.tar") as whole, tarfile.open(tmp_path / "bare.tar", "w") as bare:

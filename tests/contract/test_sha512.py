@@ -91,6 +91,18 @@ def test_layers_in_sha512_go_in_and_out_and_to_another_registry(
         call("verify", "--registry", host).ok()
 
 
+def test_within_a_registry_what_sha512_names_is_there_under_that_name(
+    serve: Serve, call: Calling, tmp_path: Path
+) -> None:
+    """registry:2 mounts nothing of it, though it says so, and refuses the manifest then."""
+    address = serve().url.removeprefix("http://")
+    Strong(tmp_path / "made", "sha256").finish("amd64")
+    call("push", str(tmp_path / "made"), f"{address}/app:1").ok()
+    call("copy", f"{address}/app:1", f"{address}/other:1").ok()
+    call("pull", f"{address}/other:1", str(tmp_path / "back")).ok()
+    assert blobs(tmp_path / "back", "sha512") == blobs(tmp_path / "made", "sha512")
+
+
 def test_a_layer_that_is_not_what_its_sha512_says_is_not_pushed(
     serve: Serve, call: Calling, tmp_path: Path
 ) -> None:
