@@ -30,6 +30,7 @@ log = logging.getLogger("regsetup.registry")
 
 CLIENT_LEFT = 499  # nginx's status for a client that went away before the answer
 READING = frozenset({"GET", "HEAD"})
+METHODS = READING | {"POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 OPEN = frozenset({Kind.ROOT, Kind.HEALTH})
 ENDPOINTS: dict[Kind, dict[str, Endpoint]] = {
     Kind.CATALOG: {"GET": catalog.get, "HEAD": catalog.get},
@@ -140,7 +141,8 @@ class App:
         request, kind = visit.request, visit.kind
         seconds = time.perf_counter() - visit.begin
         self.active -= 1
-        self.metrics.count(request.method if kind in ENDPOINTS else "GET", kind.value, status, seconds)
+        method = request.method if request.method in METHODS else "other"  # else each would be a counter
+        self.metrics.count(method, kind.value, status, seconds)
         if kind is Kind.BLOB and request.method == "GET":
             self.metrics.sent += size
         if self._log is not None:
@@ -173,7 +175,7 @@ class App:
         if endpoint is None:
             raise Unsupported("method not allowed", headers={"Allow": ", ".join(sorted(methods))})
         if self.context.settings.read_only and request.method not in READING:
-            raise Unsupported("the registry is read-only")
+            raise Unsupported("the registry is read-only", headers={"Allow": "GET, HEAD"})
         return endpoint(self.context, request, found)
 
     def _fixed(self, request: Request, kind: Kind) -> Response | Awaitable[Response]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -12,7 +14,7 @@ from regsetup.reference import BadReference, Digest
 from regsetup.registry.errors import DigestInvalid, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from regsetup.registry.mirror import Mirror
     from regsetup.registry.settings import Settings
@@ -28,18 +30,24 @@ KEPT = 8  # buffers that wait for the next upload
 
 
 class Buffers:
-    """Memory for uploads, used again: new memory costs a page fault every 4 KiB."""
+    """Memory for uploads, used again: new memory costs a page fault every 4 KiB. Safe from any thread."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
+        self._lock = threading.Lock()
 
-    def take(self) -> memoryview:
-        """Return ``BATCH`` bytes with anything in them."""
-        return self._free.pop() if self._free else memoryview(bytearray(BATCH))
-
-    def give(self, *buffers: memoryview) -> None:
-        """Take back what nobody uses any more."""
-        self._free = [*self._free, *buffers][:KEPT]
+    @contextlib.contextmanager
+    def two(self) -> Iterator[list[memoryview]]:
+        """Lend two times ``BATCH`` bytes with anything in them."""
+        with self._lock:
+            lent, self._free = self._free[:2], self._free[2:]
+        while len(lent) < 2:
+            lent.append(memoryview(bytearray(BATCH)))
+        try:
+            yield lent
+        finally:
+            with self._lock:
+                self._free = [*self._free, *lent][:KEPT]
 
 
 def _threads(name: str, count: int) -> ThreadPoolExecutor:
@@ -59,7 +67,7 @@ class Context:
         receiving: how many uploads send bytes right now.
         mirror: what is behind a pull-through cache; None for a registry that takes pushes.
         received: bytes of blobs that came since the start.
-        buffers: memory for uploads; for the event loop.
+        buffers: memory for uploads, lent while a thread reads: who waits for a slow client has none.
     """
 
     settings: Settings

@@ -18,7 +18,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from regsetup.registry.context import Context, in_thread
+from regsetup.registry.context import Buffers, Context, in_thread
 from regsetup.registry.wire.intake import Intake
 
 if TYPE_CHECKING:
@@ -168,36 +168,35 @@ async def receive(context: Context, request: Request, upload: Upload) -> None:
     begin = upload.size
     request.channel.say_continue()
     context.receiving += 1
-    buffers = [context.buffers.take(), context.buffers.take()]
     intake = Intake(request.channel.seize(), request.channel.framing)
     try:
         while not intake.framing.done:
-            fill = partial(_fill, intake, buffers, upload, parallel=context.cores_are_free)
+            fill = partial(_fill, intake, context.buffers, upload, parallel=context.cores_are_free)
             if not await in_thread(context.bulk, fill):
                 await intake.until_more(context.settings.idle_timeout)
     finally:
-        context.buffers.give(*buffers)
         context.receiving -= 1
         context.received += upload.size - begin
 
 
-def _fill(intake: Intake, buffers: list[memoryview], upload: Upload, *, parallel: bool) -> bool:
+def _fill(intake: Intake, memory: Buffers, upload: Upload, *, parallel: bool) -> bool:
     """Take in a slice, or what there is; False if the client gives nothing more for now.
 
     One buffer is read into while the other is still hashed.
     """
     stop = upload.size + SLICE
     goes_on = True
-    try:
-        while goes_on and upload.size < stop and not intake.framing.done:
-            try:
-                goes_on = intake.collect(buffers[0], PATIENCE)
-            finally:
-                if intake.count:
-                    upload.append([buffers[0][: intake.count]], parallel=parallel)
-                    buffers.reverse()
-    finally:
-        upload.settle()
+    with memory.two() as buffers:
+        try:
+            while goes_on and upload.size < stop and not intake.framing.done:
+                try:
+                    goes_on = intake.collect(buffers[0], PATIENCE)
+                finally:
+                    if intake.count:
+                        upload.append([buffers[0][: intake.count]], parallel=parallel)
+                        buffers.reverse()
+        finally:
+            upload.settle()
     return goes_on
 
 

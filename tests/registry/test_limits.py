@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -237,6 +238,7 @@ def test_read_only_serves_and_takes_nothing(tmp_path: Path) -> None:
         ):
             answer = client.ask(method, path)
             assert (answer.status, answer.codes) == (405, ["UNSUPPORTED"])
+            assert answer["Allow"] == "GET, HEAD"  # RFC 9110 15.5.6 wants one
 
 
 def test_an_immutable_tag_stays_where_it_is(tmp_path: Path) -> None:
@@ -326,6 +328,32 @@ def test_slow_clients_do_not_keep_a_fast_one_waiting(tmp_path: Path) -> None:
         assert time.monotonic() - begin < 3
         for connection in slow:
             connection.close()
+
+
+def test_pushes_that_pause_take_no_memory(tmp_path: Path) -> None:
+    """A mebibyte or two are lent to a thread that reads, not to each of the clients that it waits for."""
+    with (
+        Running.start(tmp_path / "data") as running,
+        running.client() as client,
+        contextlib.ExitStack() as slow,
+    ):
+        sent = 100_000
+        for _ in range(80):
+            path = client.ask("POST", "/v2/app/blobs/uploads/")["Location"]
+            connection = slow.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+            head = f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {2 * sent}\r\n\r\n"
+            connection.sendall(head.encode() + bytes(sent))
+        eventually(
+            lambda: sum(one.stat().st_size for one in tmp_path.rglob("data") if one.is_file()) == 80 * sent
+        )
+        assert resident(client) < 110 * MIB  # two mebibytes for each were 185 in all
+        assert client.push_blob("app", b"fast") == Digest.of(b"fast")
+
+
+def resident(client: Client) -> int:
+    found = re.search(rb"^process_resident_memory_bytes (\d+)", client.get("/metrics").body, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def test_a_stop_lets_a_running_push_end(tmp_path: Path) -> None:
@@ -423,6 +451,15 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
     assert "registry_blob_received_bytes_total 1000" in lines
     assert "registry_http_in_flight_requests 1" in lines
     assert "registry_http_request_duration_seconds_count 4" in lines
+
+
+def test_methods_that_nobody_knows_are_one_counter(tmp_path: Path) -> None:
+    with Running.start(tmp_path / "data") as running, running.client() as client:
+        for number in range(20):
+            assert client.ask(f"M{number}", "/v2/app/tags/list").status == 405
+        lines = client.get("/metrics").body.decode().splitlines()
+    counted = [line for line in lines if line.startswith("registry_http_requests_total{")]
+    assert counted == ['registry_http_requests_total{method="other",handler="tags",code="405"} 20']
 
 
 def test_the_access_log_can_not_be_forged(registry: Running) -> None:
