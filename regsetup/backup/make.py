@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import os
 import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,12 +16,12 @@ from regsetup.backup.archive import ArchiveWriter, is_packed
 from regsetup.backup.format import HEADER, KEPT, SETTINGS, Header, blob_path, is_kept
 from regsetup.backup.new_file import MODE, new_file
 from regsetup.backup.objects import Objects
-from regsetup.backup.reading import opened
 from regsetup.backup.repository import Repository
 from regsetup.backup.survey import Picture, take
+from regsetup.backup.target import is_directory, refuse_inside, refuse_other
 from regsetup.backup.unsound import unsound
 from regsetup.backup.verified import Verified
-from regsetup.errors import RegsetupError, UsageError
+from regsetup.errors import RegsetupError
 from regsetup.host.files import locked
 
 if TYPE_CHECKING:
@@ -35,30 +34,6 @@ if TYPE_CHECKING:
     Told = Callable[[int, int | None], None]
 
 _SAMPLES = 8  # blobs that are looked at to choose the compression
-
-
-class BackupInData(UsageError):
-    """A backup would lie in what it is a backup of."""
-
-    code = "backup-in-data"
-
-    def __init__(self, target: Path, root: Path) -> None:
-        super().__init__(
-            f"{target} lies in {root}, which it would be a backup of",
-            fix="give a place outside, best on another disk",
-        )
-
-
-class TargetTaken(UsageError):
-    """What is no backup of this registry stands where the backup is to be written."""
-
-    code = "backup-target-taken"
-
-    def __init__(self, path: Path, of: str | None = None) -> None:
-        super().__init__(
-            f"{path} exists, and is {f'a backup of {of}' if of else 'no backup of regsetup'}",
-            fix="give another name, or remove that file first",
-        )
 
 
 class SettingsUnreadable(RegsetupError):
@@ -98,11 +73,6 @@ class Made:
     removed: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()
     unsound: tuple[Unsound, ...] = ()
-
-
-def is_directory(target: str) -> bool:
-    """Tell whether a person means a directory of backups: it is one, or ends like one."""
-    return target.endswith("/") or Path(target).is_dir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +117,10 @@ def backup(
         RegsetupError: nothing stands under the final name.
     """
     place = Path(target).absolute()
-    _refuse_inside(place, wanted, paths)
+    refuse_inside(place, wanted, paths)
     directory = is_directory(target)
     if not directory:
-        _refuse_other(place, wanted.name)
+        refuse_other(place, wanted.name)
     with no_collection(paths):
         picture = take(source)
         settings = _settings(paths)
@@ -159,26 +129,6 @@ def backup(
             asked = Asked(keep, verify)
             return _into_directory(Repository(place), head, settings, picture, source, asked, told)
         return _into_file(place, head, settings, picture, source, told)
-
-
-def _refuse_inside(place: Path, wanted: Deployment, paths: Paths) -> None:
-    for root in (paths.root, Path(str(wanted.storage))):
-        if root.is_absolute() and Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
-            raise BackupInData(place, root)
-
-
-def _refuse_other(place: Path, name: str) -> None:
-    if not place.exists():
-        return
-    try:
-        with opened(place) as reader:
-            of = reader.header.name
-    except RegsetupError as error:
-        if error.code in ("backup-cut-off", "backup-damaged"):
-            return
-        raise TargetTaken(place) from error
-    if of != name:
-        raise TargetTaken(place, of)
 
 
 def _settings(paths: Paths) -> dict[str, bytes]:

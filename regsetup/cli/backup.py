@@ -108,12 +108,13 @@ def backup(
     from regsetup.backends.choice import reopen
     from regsetup.backup import make
     from regsetup.backup.sources import source
+    from regsetup.backup.target import is_directory
     from regsetup.state import read
     from regsetup.status import remembered
 
-    if keep is not None and not make.is_directory(target):
+    if keep is not None and not is_directory(target):
         raise KeepNeedsDirectory(target)
-    if verify and not make.is_directory(target):
+    if verify and not is_directory(target):
         raise VerifyNeedsDirectory(target)
     paths = options.find_paths(name)
     state = read(paths.state)

@@ -28,6 +28,7 @@ from regsetup.backup.restore import check
 from regsetup.backup.sources import ContainerSource
 from regsetup.backup.survey import PIECE, DirectorySource, Part, take
 from regsetup.backup.swap import STAGED
+from regsetup.backup.target import BackupInData, TargetTaken
 from regsetup.backup.unpack import into_directory
 from regsetup.backup.verified import look
 from regsetup.deployment import Deployment, Directory, Paths
@@ -912,7 +913,7 @@ def test_what_can_not_be_read_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_no_backup_is_not_replaced(kept: Kept) -> None:
     target = kept.place / "thesis"
     target.write_text("years of work")
-    with pytest.raises(make.TargetTaken):
+    with pytest.raises(TargetTaken):
         kept.backup("thesis")
     assert target.read_text() == "years of work"
     target.unlink()
@@ -921,14 +922,14 @@ def test_a_file_that_is_no_backup_is_not_replaced(kept: Kept) -> None:
     kept.backup("thesis")
     second = target.read_bytes()
     assert second != first, "an older backup is replaced"
-    with pytest.raises(make.TargetTaken, match="a backup of registry"):
+    with pytest.raises(TargetTaken, match="a backup of registry"):
         replace(kept, name="another").backup("thesis")
     assert target.read_bytes() == second
 
 
 @pytest.mark.parametrize("target", ["data/b.tar.zst", "home/registry/b.tar.zst", "data/"])
 def test_a_backup_does_not_lie_in_what_it_is_a_backup_of(kept: Kept, target: str) -> None:
-    with pytest.raises(make.BackupInData):
+    with pytest.raises(BackupInData):
         kept.backup(target)
 
 
