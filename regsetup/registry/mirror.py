@@ -72,6 +72,8 @@ class Mirror:
         stored = self._stored(repository, tag)
         looked = self._looked.get((repository, tag))
         due = looked is None or time.monotonic() - looked > self._context.settings.mirror_ttl
+        if stored is not None and not self._has(repository, stored):  # damaged, or deleted meanwhile
+            stored = None
         if stored is not None and (not due or self.upstream.is_down):
             return stored
         try:
@@ -229,7 +231,7 @@ async def get_manifest(context: Context, request: Request, route: Route) -> Resp
 
 
 async def get_blob(context: Context, request: Request, route: Route) -> Response:
-    """Answer GET of a blob: from the disk, or from the upstream while it is stored."""
+    """Answer GET of a blob: from the disk if it is whole, or from the upstream while it is stored."""
     mirror, repository, digest = _mirror(context), route.repository, parse_digest(route.reference)
     try:
         return await _stored(context, request, route)
@@ -247,7 +249,14 @@ async def get_blob(context: Context, request: Request, route: Route) -> Response
 
 
 async def _stored(context: Context, request: Request, route: Route) -> Response:
-    """Answer GET of a blob from the disk."""
+    """Answer GET of a blob from the disk.
+
+    Raises:
+        BlobUnknown: it is not there, or damaged; nobody pushes it again, so it is to be fetched again.
+    """
+    digest = parse_digest(route.reference)
+    if await context.verify(context.store.blobs.target(route.repository, digest)) is None:
+        raise BlobUnknown("blob is damaged on disk", detail={"digest": str(digest)})
     answer = blobs.get(context, request, route)
     return answer if isinstance(answer, Response) else await answer
 

@@ -23,6 +23,7 @@ from regsetup.registry.wire.connection import Connection
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Iterator
 
     from regsetup.registry.settings import Settings
 
@@ -30,6 +31,7 @@ log = logging.getLogger("regsetup.registry")
 
 SWEEP = 3600.0  # seconds between two looks for expired uploads, at most
 SWEEP_LEAST = 1.0  # and at least
+ABANDONED = 60.0  # seconds after which a session that no request of a pull-through cache holds is removed
 CERTIFICATE_LOOK = 10.0  # seconds between two looks for a new certificate
 _LAST_WRITE = 1.0  # seconds that a request has to end when it was told to
 _LOOK_AT_IDLE = 5.0  # seconds between two looks for connections that nobody uses
@@ -119,19 +121,33 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 async def _sweep(context: Context) -> None:
     """Remove expired uploads now and then."""
     while True:
-        removed = await context.run(_expire, context)
-        if removed:
-            log.info("removed %d upload sessions that got nothing for long", removed)
+        with _noted("old upload sessions can't be looked for"):
+            removed = await context.run(_expire, context)
+            if removed:
+                log.info("removed %d upload sessions that got nothing for long", removed)
         await asyncio.sleep(max(SWEEP_LEAST, min(SWEEP, context.settings.upload_ttl)))
 
 
 def _expire(context: Context) -> int:
-    if context.settings.read_only:
+    settings = context.settings
+    if settings.read_only:
         return 0
-    before = time.time() - context.settings.upload_ttl
-    return sum(
-        context.store.uploads.expire(repository, before) for repository in context.store.repositories.each()
-    )
+    # What a killed pull-through cache was fetching is fetched again from its beginning.
+    before = time.time() - (settings.upload_ttl if settings.mirror_of is None else ABANDONED)
+    removed = 0
+    for repository in context.store.repositories.each():
+        with _noted(f"old upload sessions of {repository} can't be removed"):
+            removed += context.store.uploads.expire(repository, before)
+    return removed
+
+
+@contextlib.contextmanager
+def _noted(what: str) -> Iterator[None]:
+    """Log what the disk refuses, and go on: the next look may be luckier."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s: %s", what, error)
 
 
 async def _watch_certificate(settings: Settings, tls: ssl.SSLContext, hangup: asyncio.Event) -> None:

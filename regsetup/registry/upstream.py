@@ -14,6 +14,7 @@ import json
 import logging
 import ssl
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ PATIENCE = 60.0  # seconds to the head of an answer, without a byte, or with les
 DOWN_FOR = 5.0  # seconds after a failure in which what is stored is served without asking
 BLOBS = 32  # fetched at once; what is small does not wait behind them
 READ_BUFFER = 1 << 20  # bytes of a body that wait in memory
+MAX_TOKENS = 1024  # some KiB each
 _MAX_TOKEN = 1 << 20  # bytes of a token service's answer
 _TOKEN_LIFE = 60.0  # seconds a token lives that does not say (token specification)
 _EARLY = 5.0  # seconds; a token is not used in its last moments
@@ -106,7 +108,7 @@ class Upstream:
         self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
-        self._tokens: dict[str, _Token] = {}
+        self._tokens: OrderedDict[str, _Token] = OrderedDict()
         self._basic: str | None = None
         self._down_until = 0.0
 
@@ -185,7 +187,8 @@ class Upstream:
         response = await self._send(method, url, headers, tried)
         if response.status != 401:
             return response
-        answer = await self._answer(response.headers.get("WWW-Authenticate", ""), repository)
+        challenges = ", ".join(response.headers.getall("WWW-Authenticate", ()))  # RFC 9110 11.6.1: several
+        answer = await self._answer(challenges, repository)
         if answer is None or answer == tried:
             return response
         response.release()
@@ -201,12 +204,19 @@ class Upstream:
             if challenge.scheme == "bearer":
                 token = await self._fetch_token(challenge.parameters, repository)
                 if token is not None:
-                    self._tokens[repository] = token
+                    self._keep(repository, token)
                     return token.header
             if challenge.scheme == "basic" and self._credentials:
                 self._basic = self._credentials.header()
                 return self._basic
         return None
+
+    def _keep(self, repository: str, token: _Token) -> None:
+        """Remember a token, and not one for each name that anybody makes up."""
+        self._tokens[repository] = token
+        self._tokens.move_to_end(repository)
+        if len(self._tokens) > MAX_TOKENS:
+            self._tokens.popitem(last=False)
 
     async def _fetch_token(self, parameters: Mapping[str, str], repository: str) -> _Token | None:
         """Ask the token service, as our user only where nobody else can listen."""
@@ -257,6 +267,7 @@ class Upstream:
                     headers={"User-Agent": f"regsetup/{__version__}"},
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
+                    requote_redirect_url=False,  # it may be signed as it stands
                     read_bufsize=READ_BUFFER,
                     trust_env=True,
                 )

@@ -418,6 +418,18 @@ def test_uploads_that_stand_still_are_removed_while_it_serves(tmp_path: Path) ->
         assert client.push_blob("app", b"layer")
 
 
+def test_a_repository_that_can_not_be_looked_at_keeps_no_old_upload_of_another(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    repositories = root / "docker/registry/v2/repositories"
+    for name in ("a", "c"):  # whichever is looked at first
+        (repositories / name / "_layers").mkdir(parents=True)
+        (repositories / name / "_uploads").write_text("not a directory")
+    with Running.start(root, upload_ttl=1.0) as running, running.client() as client:
+        location = client.ask("POST", "/v2/b/blobs/uploads/")["Location"]
+        eventually(lambda: client.get(location).status == 404)
+        assert "old upload sessions of a can't be removed" in running.log.read_text()
+
+
 def test_a_taken_port_is_named(registry: Running, tmp_path: Path) -> None:
     code, said = refuse_to_start(tmp_path / "data", port=registry.port)
     assert code == 1

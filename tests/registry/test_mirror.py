@@ -11,7 +11,9 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -19,7 +21,7 @@ import pytest
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE
 from regsetup.registry.disk.layout import Layout
-from regsetup.registry.upstream import BLOBS
+from regsetup.registry.upstream import BLOBS, MAX_TOKENS, Upstream, _Token
 from tests.registry.harness import (
     Client,
     DockerRegistry,
@@ -33,11 +35,11 @@ from tests.registry.harness import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.bed.clients import Skopeo
 
 BIG = os.urandom(3_000_000)
+SIGNED = "?sig=a%2Fb%3D&to=%7Ec"  # an object store's; written otherwise it may not hold
 
 
 def mirror(place: Path, upstream: int | str, **settings: Any) -> Running:
@@ -263,6 +265,48 @@ def test_a_blob_of_another_repository_is_not_fetched_again(tmp_path: Path) -> No
         assert fake.count("GET", f"/two/blobs/{digest}") == 0
 
 
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * len(BIG)], ids=["emptied", "truncated", "rotten"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_is_damaged_on_disk_is_fetched_again(tmp_path: Path, damage: bytes, *, restarted: bool) -> None:
+    """Nobody pushes to a cache: what it does not heal itself stays damaged."""
+    with ExitStack() as servers:
+        fake = servers.enter_context(Fake())
+        cache = servers.enter_context(mirror(tmp_path, fake.port))
+        manifest = fake.add_image("app", "latest", BIG)
+        with cache.client() as client:
+            whole = pull(client, "app", "latest")
+        places = Layout(cache.root)
+        Path(places.blob(Digest.of(BIG))).write_bytes(damage)
+        if restarted:  # else the manifest is served from memory
+            Path(places.blob(manifest)).write_bytes(damage[:10])
+            cache.stop()
+            cache = servers.enter_context(mirror(tmp_path, fake.port))
+        with cache.client() as client:
+            assert pull(client, "app", "latest") == whole
+            fake.stop()
+            assert pull(client, "app", "latest") == whole
+            Path(places.blob(Digest.of(BIG))).write_bytes(damage)
+            assert client.get(f"/v2/app/blobs/{Digest.of(BIG)}").status == 503
+
+
+def test_half_a_blob_of_a_cache_that_was_killed_goes(tmp_path: Path) -> None:
+    with Fake() as fake:
+        digest = fake.add_blob("app", BIG)
+        fake.stop_at = 2_500_000
+        with mirror(tmp_path, fake.port) as cache, cache.client() as client:
+            connection = client._connect()
+            connection.request("GET", f"/v2/app/blobs/{digest}")
+            connection.getresponse().read(1_000_000)
+            cache.process.kill()
+            cache.process.wait()
+        (session,) = cache.root.glob("**/_uploads/*")
+        for path in (session, *session.iterdir()):
+            os.utime(path, (0, 0))
+        with mirror(tmp_path, fake.port):
+            eventually(lambda: not session.exists())
+        fake.go_on.set()
+
+
 def test_chunked_answers_of_the_upstream_are_taken(tmp_path: Path) -> None:
     with Fake(chunked=True) as fake, mirror(tmp_path, fake.port) as cache, cache.client() as client:
         digest = fake.add_blob("app", BIG)
@@ -429,9 +473,31 @@ def test_credentials_are_for_the_upstream_and_its_token_service(tmp_path: Path, 
         elsewhere.add_blob("app", BIG)
         elsewhere.add_blob("app", b"{}")
         pull(client, "app", "latest")
+        assert elsewhere.count("GET", f"/blobs/{Digest.of(BIG)}{SIGNED}") == 1
         assert elsewhere.count("GET", "/blobs/") == 2
         assert elsewhere.authorizations == [None, None]
     assert "s3cret" not in cache.log.read_text()
+
+
+def test_an_upstream_may_name_several_ways_in(tmp_path: Path) -> None:
+    """Each in a header of its own, and one that we don't know first."""
+    secret = tmp_path / "credentials"
+    secret.write_text("alice:s3cret\n")
+    with (
+        Fake(user="alice:s3cret", first_challenge="Negotiate") as fake,
+        mirror(tmp_path, fake.port, mirror_credentials=secret) as cache,
+        cache.client() as client,
+    ):
+        fake.add_image("app", "latest")
+        pull(client, "app", "latest")
+
+
+def test_tokens_for_any_number_of_names_have_an_end() -> None:
+    upstream = Upstream("http://127.0.0.1:9")
+    for number in range(MAX_TOKENS + 10):
+        upstream._keep(f"app{number}", _Token("Bearer x", 0.0))
+    assert len(upstream._tokens) == MAX_TOKENS
+    assert f"app{MAX_TOKENS + 9}" in upstream._tokens
 
 
 def test_who_may_not_enter_the_upstream_finds_nothing(tmp_path: Path) -> None:
@@ -524,6 +590,7 @@ class Fake:
     trouble: int = 0
     garbage: bool = False
     redirect: str | None = None
+    first_challenge: str | None = None
     token_trouble: int = 0
     drips: str | None = None
     drips_head: bool = False
@@ -663,7 +730,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if content is None:
             self._answer(404, b"{}")
         elif kind == "blobs" and fake.redirect:
-            self._answer(307, b"", {"Location": fake.redirect + self.path})
+            self._answer(307, b"", {"Location": fake.redirect + self.path + SIGNED})
         else:
             named = {"Docker-Content-Digest": str(Digest.of(content))} if fake.names_digests else {}
             self._answer(200, content, {"Content-Type": OCI_IMAGE, **named})
@@ -684,6 +751,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         fake = self.upstream
         self.send_response(status)
+        if status == 401 and fake.first_challenge:
+            self.send_header("WWW-Authenticate", fake.first_challenge)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         chunked = fake.chunked and self.command == "GET"
