@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsetup import acme
@@ -20,8 +21,6 @@ from regsetup.host.certificate_files import CertificateFiles, CertificatesHidden
 from regsetup.secret import Secret
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from regsetup.auth.certificates import Certificate
     from regsetup.deployment import Deployment, Paths
 
@@ -164,13 +163,21 @@ def _machine(wanted: Deployment) -> Names:
 
 
 def _own(wanted: Deployment) -> KeyPair:
+    """Return the pair and nothing else that stands in its files: what ``openssl -text`` says, the key again.
+
+    Raises:
+        PairUnreadable: a file is missing, or another's.
+        CertificateUnreadable: there is no certificate in the first.
+        KeyExposed: others may read the second.
+    """
+    from regsetup.auth import x509
     from regsetup.auth.own_certificate import check_key_mode
 
     if wanted.cert is None or wanted.key is None:
         raise AssertionError("Tls.OWN comes with both files")
     try:
         check_key_mode(str(wanted.key), wanted.key.stat().st_mode)
-        return KeyPair(wanted.cert.read_bytes(), Secret(wanted.key.read_text(encoding="ascii")))
-    except (OSError, UnicodeDecodeError) as error:
-        cause = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise PairUnreadable(wanted.key if wanted.cert.is_file() else wanted.cert, cause) from error
+        certificate, key = wanted.cert.read_bytes(), wanted.key.read_text(encoding="latin-1")
+    except OSError as error:
+        raise PairUnreadable(Path(error.filename), error.strerror or str(error)) from error
+    return KeyPair(x509.only_certificates(certificate), Secret(x509.only_key(key)))

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from regsetup.auth.certificates import Certificate, CertificateError, KeyPair, Names
@@ -18,6 +19,11 @@ from regsetup.auth.x509 import KeyMismatch, chain, private_key, same_key, summar
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+RSA_BITS = 2048  # OpenSSL's security level 2, that of Debian and RHEL
+CURVES = ("secp256r1", "secp384r1", "secp521r1")  # crypto/tls: P-256, P-384, P-521
+WEAK_HASHES = ("md5", "sha1")
 OPEN_BITS = 0o027  # group may read (Debian's ssl-cert group), not write; others nothing
 
 
@@ -40,12 +46,18 @@ class NamesNotCovered(CertificateError):
     code = "certificate-names"
 
     def __init__(self, missing: Names, present: Names) -> None:
+        entries = ", ".join(f"IP:{one}" for one in missing.addresses if str(one) in present.dns)
+        if entries:
+            cause = "it has the address as a DNS name, and clients look for an address among the IP entries"
+        elif present:
+            cause = f"it names {present}"
+        else:
+            cause = "it has no subjectAltName, and clients no longer look at CN"
+        wanted = f"subjectAltName={entries}" if entries else "these names in subjectAltName"
         super().__init__(
             f"the certificate does not name {missing}",
-            cause=f"it names {present}"
-            if present
-            else "it has no subjectAltName, and clients no longer look at CN",
-            fix="request a certificate with these names in subjectAltName, or give --host a name that it has",
+            cause=cause,
+            fix=f"request a certificate with {wanted}, or give --host a name that it has",
         )
 
 
@@ -88,6 +100,19 @@ class NotForServers(CertificateError):
         )
 
 
+class CertificateWeak(CertificateError):
+    """A certificate's key or signature is of a kind that clients refuse."""
+
+    code = "certificate-weak"
+
+    def __init__(self, subject: str, cause: str) -> None:
+        super().__init__(
+            f"clients would refuse the certificate of {subject}",
+            cause=cause,
+            fix="request one with a P-256 or RSA key of 2048 bits, signed with SHA-256",
+        )
+
+
 class KeyExposed(CertificateError):
     """The private key's file can be read or changed by people who should not."""
 
@@ -116,6 +141,7 @@ def check_own(pair: KeyPair, hosts: Names, now: datetime) -> Certificate:
         raise KeyMismatch(leaf.subject.rfc4514_string())
     _check_order(certificates)
     for certificate in certificates:
+        _check_strength(certificate)
         _check_dates(summary(certificate), now)
     _check_usage(leaf)
     found = summary(leaf)
@@ -143,6 +169,33 @@ def _check_order(certificates: list[x509.Certificate]) -> None:
                 f"{child.subject.rfc4514_string()} is followed by {parent.subject.rfc4514_string()}, "
                 f"but was issued by {child.issuer.rfc4514_string()}"
             ) from error
+
+
+def _check_strength(certificate: x509.Certificate) -> None:
+    if cause := _key_weakness(certificate.public_key()) or _signature_weakness(certificate):
+        raise CertificateWeak(certificate.subject.rfc4514_string(), cause)
+
+
+def _key_weakness(key: CertificatePublicKeyTypes) -> str | None:
+    """Return why clients refuse a key: OpenSSL's security level 2 a short one, Go what it does not know."""
+    if isinstance(key, rsa.RSAPublicKey):
+        short = key.key_size < RSA_BITS
+        return f"its RSA key has {key.key_size} bits, and OpenSSL wants {RSA_BITS}" if short else None
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        known = key.curve.name in CURVES
+        return None if known else f"its key is on the curve {key.curve.name}, which Go does not know"
+    return None if isinstance(key, ed25519.Ed25519PublicKey) else "its key is of a kind that Go does not know"
+
+
+def _signature_weakness(certificate: x509.Certificate) -> str | None:
+    """Return why clients refuse a signature; that of a root is nobody's business."""
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm as error:
+        return f"it is signed in a way that clients do not know: {error}"
+    if algorithm is None or algorithm.name not in WEAK_HASHES or certificate.issuer == certificate.subject:
+        return None
+    return f"it is signed with {algorithm.name.upper()}, which Go (from 1.18 on) and OpenSSL refuse"
 
 
 def _check_dates(found: Certificate, now: datetime) -> None:

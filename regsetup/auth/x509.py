@@ -7,9 +7,11 @@ signatures, names in subjectAltName only. Import it where it is used: ``cryptogr
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
 
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)  # RFC 7468, PKCS 1
 E = TypeVar("E", bound=x509.ExtensionType)
 LOCAL = Names.of(["localhost", "127.0.0.1", "::1"])  # always in: the machine itself is a client
 
@@ -171,10 +175,27 @@ def chain(pem: bytes) -> list[x509.Certificate]:
     Raises:
         CertificateUnreadable: there is none, or one is damaged.
     """
+    if _CERTIFICATE not in pem:
+        raise CertificateUnreadable(f"{_CERTIFICATE.decode()} is not in it")
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise CertificateUnreadable(_first_line(error)) from error
+
+
+def only_certificates(pem: bytes) -> bytes:
+    """Return the certificates of ``pem`` without what else stands there: comments, or even the key.
+
+    Raises:
+        CertificateUnreadable: there is none, or one is damaged.
+    """
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain(pem))
+
+
+def only_key(text: str) -> str:
+    """Return the first private key in ``text`` without what else stands there; ``text`` if there is none."""
+    found = _KEY.search(text)
+    return f"{found[0]}\n" if found else text
 
 
 def private_key(key: Secret) -> PrivateKeyTypes:
@@ -184,18 +205,29 @@ def private_key(key: Secret) -> PrivateKeyTypes:
         KeyEncrypted: it needs a passphrase.
         KeyUnreadable: it is not a PEM private key.
     """
+    pem = key.reveal()
+    if not _KEY.search(pem):
+        raise KeyUnreadable("-----BEGIN PRIVATE KEY----- is not in it")
     try:
-        return serialization.load_pem_private_key(key.reveal().encode(), password=None)
+        return serialization.load_pem_private_key(pem.encode(), password=None)
     except TypeError as error:
         raise KeyEncrypted from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyUnreadable(_first_line(error)) from error
 
 
 def same_key(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
-    """Tell whether ``certificate`` was made for ``key``."""
+    """Tell whether ``certificate`` was made for ``key``.
+
+    Raises:
+        CertificateUnreadable: its key is of a kind that nobody here knows.
+    """
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
+    try:
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateUnreadable(_first_line(error)) from error
+    return key.public_key().public_bytes(*form) == public.public_bytes(*form)
 
 
 def summary(certificate: x509.Certificate) -> Certificate:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.bed.run import free_port
@@ -28,6 +30,14 @@ def of(one: tuple[object, object], mode: int = 0o600) -> tuple[bytes, str, int]:
     return pem(one[0]), key_pem(one[1]).reveal(), mode  # type: ignore[arg-type]
 
 
+def write_der(place: Path) -> tuple[str, ...]:
+    """Put a good pair below ``place``, the key in DER."""
+    form = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    given = write(place, *of(GOOD))
+    (place / "tls.key").write_bytes(GOOD[1].private_bytes(*form))
+    return given
+
+
 WRONG = {
     "certificate-expired": of(made("server", ROOT, begins=-9 * DAY, ends=-DAY)),
     "certificate-not-yet-valid": of(made("server", ROOT, begins=DAY, ends=9 * DAY)),
@@ -35,6 +45,7 @@ WRONG = {
     "key-mismatch": (pem(GOOD[0]), key_pem(ROOT[1]).reveal(), 0o600),
     "key-exposed": of(GOOD, 0o644),
     "certificate-names": of(made("server", ROOT, names=("other.lan",))),
+    "certificate-weak": of(made("server", ROOT, curve=ec.SECP256K1())),
     "certificate-usage": of(made("server", ROOT, usage=ExtendedKeyUsageOID.CLIENT_AUTH)),
     "key-encrypted": (pem(GOOD[0]), key_pem(GOOD[1], b"passphrase").reveal(), 0o600),
     "certificate-unreadable": (b"nothing", key_pem(GOOD[1]).reveal(), 0o600),
@@ -64,6 +75,26 @@ def test_a_pair_that_clients_would_refuse_is_refused_before_anything_is_made(
     assert error["fix"]
     assert not os.path.lexists(regsetup.home / "registry" / "deployment.yaml")
     assert not list(regsetup.home.rglob("*.crt"))
+
+
+def test_a_key_in_der_is_told_from_one_without_rights(regsetup: Regsetup, tmp_path: Path) -> None:
+    words = ("up", "--backend", "embedded", "--host", "registry.lan", "--port", str(free_port()))
+    (error,) = regsetup.json(*words, *write_der(tmp_path))["errors"]
+    assert (error["code"], error["cause"]) == ("key-unreadable", "-----BEGIN PRIVATE KEY----- is not in it")
+    assert "openssl pkey -inform DER" in error["fix"]
+
+
+def test_files_with_more_in_them_than_the_pair_do(regsetup: Regsetup, tmp_path: Path) -> None:
+    """As `openssl x509 -text`, Easy-RSA and HAProxy have them: what is served is the certificate alone."""
+    certificate, key, mode = of(GOOD)
+    both = "\ufeffCertificate:\n    Data: Müller\n".encode() + certificate + key.encode()
+    given = write(tmp_path / "own", both, both.decode("latin-1"), mode)
+    (tmp_path / "own" / "tls.key").write_bytes(both)
+    words = ("--backend", "embedded", "--host", "registry.lan", "--port", str(free_port()), "--no-check")
+    regsetup("up", *words, *given).ok()
+    assert (regsetup.home / "registry" / "certs" / "tls.crt").read_bytes() == certificate
+    assert (regsetup.home / "registry" / "certs" / "tls.key").read_text() == key
+    assert not regsetup.json("up", "--no-check")["changed"]
 
 
 def test_a_registry_that_runs_keeps_its_pair_when_the_new_one_is_refused(

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from regsetup.auth.certificates import KeyPair, Names, Renewal, decide
 from regsetup.auth.own_certificate import (
     CertificateExpired,
     CertificateNotYetValid,
+    CertificateWeak,
     ChainDisordered,
     KeyExposed,
     NamesNotCovered,
@@ -35,6 +36,8 @@ from regsetup.auth.x509 import (
     KeyUnreadable,
     new_ca,
     new_leaf,
+    only_certificates,
+    only_key,
     read,
     read_pair,
 )
@@ -43,6 +46,8 @@ from regsetup.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOSTS = Names.of(["registry.lan", "10.0.0.5", "fd00::5"])
@@ -242,8 +247,9 @@ def made(
     usage: x509.ObjectIdentifier | None = None,
     begins: timedelta = timedelta(days=-1),
     ends: timedelta = timedelta(days=90),
+    curve: ec.EllipticCurve | None = None,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(curve or ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = (
         x509.CertificateBuilder()
@@ -357,6 +363,85 @@ def test_what_is_not_pem_is_refused() -> None:
         check_own(KeyPair(b"nothing", key_pem(key)), WANTED, NOW)
     with pytest.raises(KeyUnreadable):
         check_own(KeyPair(pem(certificate), Secret("nothing")), WANTED, NOW)
+
+
+def signed(
+    key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey,
+    issuer: tuple[x509.Certificate, rsa.RSAPrivateKey] | None = None,
+    algorithm: hashes.SHA256 | None = None,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("registry.lan")]), critical=False)
+        .sign(issuer[1] if issuer else key, algorithm)
+    )
+
+
+def with_sha1(certificate: x509.Certificate) -> x509.Certificate:
+    """Say SHA-1 instead of SHA-256 where the algorithm is named: ``cryptography`` signs with it no more."""
+    rsa_with_sha256, rsa_with_sha1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    return x509.load_der_x509_certificate(der.replace(rsa_with_sha256, rsa_with_sha1))
+
+
+def any_key_pem(key: PrivateKeyTypes) -> Secret:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Secret(key.private_bytes(*form).decode())
+
+
+def test_keys_that_every_client_takes_are_accepted() -> None:
+    long, edwards = rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()
+    for certificate, key in ((signed(long, algorithm=hashes.SHA256()), long), (signed(edwards), edwards)):
+        check_own(KeyPair(pem(certificate), any_key_pem(key)), WANTED, NOW)
+    for curve in (ec.SECP384R1(), ec.SECP521R1()):
+        certificate, other = made("server", curve=curve)
+        check_own(KeyPair(pem(certificate), key_pem(other)), WANTED, NOW)
+    old_root = with_sha1(signed(long, algorithm=hashes.SHA256()))
+    check_own(KeyPair(pem(old_root), any_key_pem(long)), WANTED, NOW)
+
+
+def test_keys_and_signatures_that_clients_refuse_are_refused() -> None:
+    short, long = rsa.generate_private_key(65537, 1024), rsa.generate_private_key(65537, 2048)
+    unknown = ed448.Ed448PrivateKey.generate()
+    curve, curve_key = made("server", curve=ec.SECP256K1())
+    root = made("Root")
+    rsa_root = (root[0], long)
+    for certificate, key, why in (
+        (signed(short, algorithm=hashes.SHA256()), short, "1024 bits"),
+        (signed(unknown), unknown, "Go does not know"),
+        (curve, curve_key, "secp256k1"),
+        (with_sha1(signed(long, rsa_root, hashes.SHA256())), long, "SHA1"),
+    ):
+        with pytest.raises(CertificateWeak) as caught:
+            check_own(KeyPair(pem(certificate), any_key_pem(key)), WANTED, NOW)
+        assert why in (caught.value.cause or "")
+
+
+def test_an_address_written_as_a_dns_name_is_told_apart() -> None:
+    certificate, key = made("server", names=("10.0.0.5",))
+    with pytest.raises(NamesNotCovered) as caught:
+        check_own(KeyPair(pem(certificate), key_pem(key)), Names.of(["10.0.0.5"]), NOW)
+    assert "as a DNS name" in (caught.value.cause or "")
+    assert caught.value.fix == (
+        "request a certificate with subjectAltName=IP:10.0.0.5, or give --host a name that it has"
+    )
+
+
+def test_what_else_stands_in_the_files_is_left_out() -> None:
+    certificate, key = made("server")
+    text, bare = key_pem(key).reveal(), pem(certificate)
+    noise = "\ufeffBag Attributes\n    friendlyName: Müller\n".encode()
+    both = noise + text.encode() + b"Certificate:\n    Data:\n" + bare.replace(b"\n", b"\r\n") + noise
+    assert only_certificates(both) == bare
+    assert only_key(both.decode("latin-1")) == text
+    assert only_key("nothing") == "nothing"
 
 
 def test_only_an_elliptic_curve_key_signs_leaves() -> None:
