@@ -52,6 +52,9 @@ class EngineNotRunning(Explained):
         "(cannot|unable to) connect to podman",
         r"dial unix \S+\.sock: connect: (connection refused|no such file)",
         r"failed to dial \S*containerd\.sock",
+        "cannot access containerd socket",  # nerdctl
+        "rootless containerd not running",
+        "error during connect: .*docker_engine",  # Windows
     )
     fact = "no engine answers"
     why = "it is not running, or DOCKER_HOST or the docker context points elsewhere"
@@ -73,13 +76,43 @@ class DaemonEntryBad(Explained):
 
     code = "daemon-json-entry"
     marks = (
-        "insecure registry .* (should not contain|is not valid)",
+        "insecure registry .*(should not contain|is not valid)",
         "invalid (registry )?mirror",
         "invalid insecure registry",
     )
     fact = "dockerd does not take an entry of insecure-registries or registry-mirrors"
     why = "an insecure registry is written HOST:PORT, without http://; a mirror is a URL, without a path"
     mend = "mend the entry in daemon.json, then sudo systemctl restart docker"
+
+
+class SettingsOfClientRefused(Explained):
+    """podman or containerd can't read a file that says how it may talk to registries."""
+
+    code = "client-settings-unreadable"
+    marks = (
+        "loading registries configuration",  # podman, skopeo, buildah
+        r"failed to decode hosts\.toml",
+        "invalid `host` tree",  # containerd up to 1.7, of a hosts.toml without a [host] table
+        "`mirrors` cannot be set when `config_path` is provided",
+    )
+    fact = "a client can't read its settings for registries"
+    why = "registries.conf or hosts.toml is no TOML, or containerd has config_path beside the older mirrors"
+    mend = "mend the file that is named, or take the older tables out; regsetup trust status names ours"
+
+
+class NothingToPush(Explained):
+    """The image is not among those of the engine that is asked to push it."""
+
+    code = "image-not-tagged"
+    marks = (
+        "an image does not exist locally with the tag",
+        r"tag does not exist: ",
+        r"no such image: ",
+        r"image not known",  # podman
+    )
+    fact = "the engine has no image of that name to push, tag or run"
+    why = "it has another name there, or was built by another engine or builder"
+    mend = "docker images shows the names; docker tag IMAGE HOST:PORT/NAME:TAG, then push that"
 
 
 class DaemonJsonRefused(Explained):
@@ -199,6 +232,8 @@ KINDS: tuple[type[Explained], ...] = (
     EngineNotRunning,
     DaemonFlagTwice,
     DaemonEntryBad,
+    SettingsOfClientRefused,
+    NothingToPush,
     DaemonJsonRefused,
     EngineGivenUp,
     DiskFull,

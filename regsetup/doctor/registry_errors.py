@@ -38,7 +38,7 @@ class PushDenied(Explained):
     code = "push-denied"
     marks = (
         "requested access to the resource is denied",
-        "(pull|push) access denied",
+        "(pull|push) access denied(?!.*no basic auth credentials)",
         r"insufficient_scope",
         "403 Forbidden",
     )
@@ -57,6 +57,8 @@ class NoSuchImage(Explained):
         "name[ _]unknown",
         "repository name not known to registry",
         r"failed to resolve (reference|source metadata).*: not found",
+        r"failed to solve: \S+: not found",
+        r"unexpected status( code)?( from HEAD request to \S+:)? 404",  # a HEAD has no body
     )
     fact = "the registry has no such image"
     why = "name or tag are spelt otherwise, it was never pushed there, or it was removed"
@@ -216,7 +218,7 @@ class HandshakeFailed(Explained):
 
     code = "tls-handshake"
     marks = (
-        "tls: (handshake failure|protocol version not supported|no supported versions)",
+        "tls: (handshake failure|protocol version not supported|no (supported versions|cipher suite))",
         "unsupported protocol",
         "alert (handshake failure|protocol version)",
     )
@@ -229,7 +231,7 @@ class NotPermittedByCa(Explained):
     """The registry's CA may not vouch for this name."""
 
     code = "certificate-not-permitted"
-    marks = ("is not permitted by any constraint", "permitted subtree violation")
+    marks = ("is (not permitted|excluded) by (any )?constraint", "permitted subtree violation")
     fact = "the registry's CA may not vouch for this name"
     why = "a registry's CA permits only the names that it was made for"
     mend = "regsetup up --host NAME makes a new CA; then regsetup trust export for every client"

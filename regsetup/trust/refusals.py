@@ -13,7 +13,8 @@ from regsetup.called import exporting, trusting
 from regsetup.errors import RegsetupError
 
 _NAME = re.compile(
-    r"(?:, not |wanted to match |validate certificate for |target host name '|not valid for ')([^\s,']+)"
+    r"(?:, not |wanted to match |validate certificate for |matche?s? target [a-z0-9 ]+ '|not valid for '"
+    r"|IP address |DNS name matching |Certificate for <)([^\s,'>]+)"
 )
 # What shows that a text is of a client of registries, and not of some other program that found a port closed.
 _NETWORK = r"(https?://|dial tcp|read tcp|write tcp|connect: |HTTPS?Connection|curl: \()"
@@ -47,6 +48,7 @@ class ProxyInTheWay(Refusal):
         "CONNECT tunnel failed",
         "could not resolve proxy",
         "Cannot connect to proxy",
+        "socks connect tcp",
     )
     fact = "the client asked a proxy for it, and the proxy failed"
     why = "HTTP_PROXY or HTTPS_PROXY is set for the client, and NO_PROXY lacks this address"
@@ -62,6 +64,8 @@ class PlainHttpRefused(Refusal):
         "first record does not look like a TLS handshake",
         "wrong version number",  # OpenSSL, which takes the "H" of "HTTP/1.1" for a version
         "packet length too long",
+        "unexpected TLS packet was received",  # GnuTLS: curl and git of Debian
+        "SEC_E_INVALID_TOKEN",  # Windows
     )
     fact = "the client wants TLS, and it speaks plain HTTP"
     why = "the address is not among those that the client may use without TLS"
@@ -79,6 +83,7 @@ class TlsRefused(Refusal):
         "sent an HTTP request to an HTTPS server",
         r'malformed HTTP (response|status code) "\\x15',  # a TLS alert
         "plain HTTP request was sent to HTTPS port",
+        "Received HTTP/0.9 when not allowed",  # curl of the same alert
     )
     fact = "it speaks TLS, and the client tried plain HTTP"
     why = "the address is written with http://, or is among the client's insecure-registries"
@@ -98,6 +103,9 @@ class NameNotInCertificate(Refusal):
         "x509: cannot validate certificate for",
         "no alternative certificate subject name matches",  # curl
         "does not match target host name",
+        "SEC_E_WRONG_PRINCIPAL",  # Windows
+        "does(n't| not) match any of the subject alternative names",  # Java
+        "no subject alternative (names|DNS name) matching",
         "(hostname|IP address) mismatch, certificate is not valid for",  # OpenSSL, Python
     )
     fact = "its certificate is for another name"
@@ -127,7 +135,9 @@ class CertificateNotValidNow(Refusal):
     marks = (
         "certificate has expired",
         "certificate is not yet valid",
-        "certificate expired",
+        "certificate (is )?expired",
+        "expired certificate",  # Go's name of the TLS alert
+        "SEC_E_CERT_EXPIRED",  # Windows
     )
     fact = "its certificate is not valid at the client's time"
     why = "it has expired, or a clock is wrong"
@@ -144,7 +154,12 @@ class UnknownAuthority(Refusal):
         "unable to get (local )?issuer certificate",  # OpenSSL
         "unable to verify the first certificate",
         "self[- ]signed certificate",
+        "server certificate verification failed",  # GnuTLS: curl and git of Debian
+        "SEC_E_UNTRUSTED_ROOT",  # Windows
+        "PKIX path building failed",  # Java
+        "unable to find valid certification path",
         "remote error: tls: (bad|unknown) certificate",  # the registry's log
+        "alert unknown ca",  # OpenSSL's word for it
     )
     fact = "the client does not trust its certificate"
     why = "its CA is neither where the client looks for this address, nor in the system's store"
@@ -162,6 +177,7 @@ class EngineUnauthorized(Refusal):
         "401 Unauthorized",
         "unauthorized: ",
         "no basic auth credentials",
+        "basic credential not found",  # oras
         "authentication required",
         "invalid username/password",
         "incorrect username or password",
@@ -183,6 +199,8 @@ class NameUnknown(Refusal):
         "server misbehaving",
         "Temporary failure in name resolution",
         "Name or service not known",
+        "Name does not resolve",  # musl: Alpine
+        "no address associated with hostname",
         "could not resolve host",
         r"lookup \S+( on \S+)?: .*(i/o timeout|connection refused)",  # the DNS server does not answer
     )
@@ -196,7 +214,8 @@ class Unreachable(Refusal):
 
     code = "engine-unreachable"
     marks = (
-        rf"{_NETWORK}.*(connection (refused|reset|timed out)|deadline exceeded)",
+        rf"{_NETWORK}.*((connection|operation) (refused|reset|timed out)|deadline exceeded|host is down)",
+        "target machine actively refused it",  # Windows
         "no route to host",
         "network is unreachable",
         "i/o timeout",
