@@ -15,8 +15,10 @@ from regsetup.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from regsetup.credentials import Found
     from regsetup.image.tree import Tree
     from regsetup.reference import Reference
+    from regsetup.remote import Place
     from regsetup.transfer.watch import Watch
 
 
@@ -100,7 +102,9 @@ def _both(way: remote.Way, old: Reference, new: Reference) -> Iterator[tuple[rem
     )
     first, second = source.place(old), destination.place(new)
     with contextlib.ExitStack() as stack:
-        if first.endpoint.url == second.endpoint.url:
+        if first.endpoint.url == second.endpoint.url and (
+            way.user or _kept(first, old) == _kept(second, new)
+        ):
             one = stack.enter_context(source.to(old, moving.TIMEOUT))
             yield one, replace(one, place=second)
             return
@@ -110,3 +114,10 @@ def _both(way: remote.Way, old: Reference, new: Reference) -> Iterator[tuple[rem
             stack.enter_context(source.to(old, moving.TIMEOUT)),
             stack.enter_context(destination.to(new, moving.TIMEOUT)),
         )
+
+
+def _kept(place: Place, reference: Reference) -> Found | None:
+    """Return who is kept for the repository: podman may keep another for each part of a registry."""
+    from regsetup import credentials
+
+    return credentials.find(place.address, place.repository(reference.repository))

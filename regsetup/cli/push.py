@@ -34,7 +34,7 @@ def push(
     ref: remote.Ref,
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="NAME[:TAG]", help="Which image, where there are several."),
+        typer.Option("--image", metavar="NAME[:TAG]|DIGEST", help="Which image, where there are several."),
     ] = None,
     platform: moving.PlatformOption = None,
     compress: Annotated[

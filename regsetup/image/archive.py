@@ -7,16 +7,16 @@ devices, sparse members.
 
 from __future__ import annotations
 
-import io
 import os
 import posixpath
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Self, cast
 
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite
+from regsetup.image.compression import NOT_COMPRESSED, decompressed
 from regsetup.image.files import CannotRead, DamagedImage, NoImage, Slice
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 _HEADER = 1 << 20  # bytes; no header of an image's archive is longer
 _MEMBERS = 100_000
-_ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
-_ZSTD_PIECE = 2 << 10  # bytes read at once: zstd makes up to 32,768 of one, all at once
 
 
 class UnsafeArchive(RegsetupError):
@@ -196,78 +194,24 @@ def _link(label: str, name: str, member: tarfile.TarInfo) -> str:
 def _plain(label: str, file: IO[bytes]) -> IO[bytes]:
     """Return a file with the plain tar: itself, or decompressed into a nameless one."""
     try:
-        head = file.read(6)
-        file.seek(0)
+        opened = decompressed(file)
     except OSError as error:
         file.close()
         raise CannotRead(label, error) from error
-    opened = _decompressor(head, file)
-    if opened is None:
+    if opened is file:
         return file
     with file, opened:
         return _spooled(label, opened)
 
 
-def _decompressor(head: bytes, file: IO[bytes]) -> IO[bytes] | None:
-    import bz2
-    import gzip
-    import lzma
-
-    if head.startswith(b"\x1f\x8b"):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
-    if head.startswith(b"BZh"):
-        return bz2.BZ2File(file)
-    if head == b"\xfd7zXZ\x00":
-        return lzma.LZMAFile(file)
-    if head.startswith(_ZSTD):
-        return cast("IO[bytes]", _Zstd(file))
-    return None
-
-
-class _Zstd(io.RawIOBase):
-    """What a file in zstd holds; frames may follow each other (RFC 8878, 3.1)."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._frame: Any = None
-        self._left = b""
-
-    def read(self, _size: int = -1, /) -> bytes:
-        """Read some bytes, none at the end.
-
-        Raises:
-            EOFError: it ends in the middle of a frame.
-            OSError: it is damaged.
-        """
-        import zstandard
-
-        while piece := self._left or self._file.read(_ZSTD_PIECE):
-            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            try:
-                made: bytes = self._frame.decompress(piece)
-            except zstandard.ZstdError as error:
-                raise OSError(str(error)) from error
-            self._left = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
-            if made:
-                return made
-        if self._frame is not None:
-            raise EOFError("it ends in the middle of a zstd frame")
-        return b""
-
-
 def _spooled(label: str, stream: IO[bytes]) -> IO[bytes]:
     """Copy a stream into a file without a name, so that nothing is left whatever happens."""
-    import lzma
-    import zlib
-
     kept = tempfile.TemporaryFile()  # noqa: SIM115  closed by who gets it
     try:
         while True:
             try:
                 piece = stream.read(CHUNK)
-            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            except NOT_COMPRESSED as error:
                 raise DamagedImage(label, f"it can't be decompressed or read to its end: {error}") from error
             if not piece:
                 break

@@ -88,6 +88,18 @@ def names(entry: dict[str, object]) -> tuple[str, ...]:
     return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
 
 
+def identity(entry: dict[str, object]) -> str:
+    """Return the ID that engines call an image by, the digest of its configuration; empty if it is not said.
+
+    Every tool names the configuration by it: ``HEX.json``, or ``blobs/sha256/HEX``.
+    """
+    encoded = str(entry.get("Config")).rpartition("/")[2].removesuffix(".json").removeprefix("sha256:")
+    try:
+        return str(Digest.parse(f"sha256:{encoded}"))
+    except BadReference:
+        return ""
+
+
 def read(files: Files, entry: dict[str, object]) -> ArchiveImage:
     """Read an image's configuration and find its layers.
 

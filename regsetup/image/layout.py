@@ -87,21 +87,28 @@ def _by_digest(parts: Iterable[Part]) -> tuple[Named, ...]:
     return tuple(found.values())
 
 
-def pick(label: str, names: Sequence[Sequence[str]], wanted: str | None) -> int:
+def pick(label: str, names: Sequence[Sequence[str]], digests: Sequence[str], wanted: str | None) -> int:
     """Return which of several images is meant, each with its names; None means the only one.
 
     ``wanted`` is a whole name, the end of one after a ``/``, or a tag; without a tag it means ``latest``,
-    or the only one.
+    or the only one. Or it is a digest, which is all that an image has that was saved by it.
+
+    Args:
+        label: what holds them, for messages.
+        names: of each image.
+        digests: of each image: that of its manifest, or the engine's ID; empty where it has none.
 
     Raises:
         NoSuchImage: none, or several.
     """
-    there = [one[0] for one in names if one]
+    there = [one[0] if one else digest for one, digest in zip(names, digests, strict=True) if one or digest]
     if wanted is None:
         if len(names) != 1:
             reason = f"it holds {len(names)} images; say which" if names else "it holds no image"
             raise NoSuchImage(label, reason, there)
         return 0
+    if wanted in digests:
+        return digests.index(wanted)
     for means in (_same, _ends, _latest, _any_tag):
         fits = [number for number, known in enumerate(names) if any(means(wanted, one) for one in known)]
         if len(fits) == 1:

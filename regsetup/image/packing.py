@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from regsetup.host.files import CannotWrite
+from regsetup.image.compression import NOT_COMPRESSED, decompressed
 from regsetup.image.docker_archive import layer_type
 from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, Part
 from regsetup.image.files import DamagedImage
@@ -51,7 +52,7 @@ def packed(
         compress: with gzip, if it is a plain tar; one that is compressed stays as it is.
 
     Raises:
-        DamagedImage: the layer is not the one of the configuration.
+        DamagedImage: the layer is not the one of the configuration, or can't be unpacked.
         CannotWrite: no space for the compressed layer.
     """
     kind = layer_type(files, layer)
@@ -62,10 +63,23 @@ def packed(
                 yield Packed(_compress(files.label, layer, content, file, told), file)
             return
         digest = digest_of(content, layer.diff_id.algorithm if plain else "sha256")
-        if plain and digest != layer.diff_id:
+        if (digest if plain else _unpacked(files.label, layer, content)) != layer.diff_id:
             raise DamagedImage(files.label, f"{layer.name} is not the layer {layer.diff_id}")
         told(layer.size)
         yield Packed(Part(digest, layer.size, kind), content)
+
+
+def _unpacked(label: str, layer: ArchiveLayer, content: Slice) -> Digest:
+    """Return the digest of what a compressed layer unpacks to, and go back to its beginning."""
+    hasher = hashlib.new(layer.diff_id.algorithm)
+    with decompressed(content) as plain:
+        try:
+            while piece := plain.read(CHUNK):
+                hasher.update(piece)
+        except NOT_COMPRESSED as error:
+            raise DamagedImage(label, f"{layer.name} can't be decompressed to its end: {error}") from error
+    content.seek(0)
+    return Digest(layer.diff_id.algorithm, hasher.hexdigest())
 
 
 def _compress(

@@ -90,7 +90,7 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
     ``regsetup pull`` writes is both, too, but its manifest came from a registry, and is kept.
 
     Args:
-        wanted: its name; None where there is one only.
+        wanted: its name or digest; None where there is one only.
         platform: what it is to run on; None for all that are there.
 
     Raises:
@@ -104,7 +104,7 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
     if layout.is_layout(files):
         found = layout.images(files)
         names = [one.names for one in found]
-        part = found[layout.pick(files.label, names, wanted)].part
+        part = found[layout.pick(files.label, names, [str(one.part.digest) for one in found], wanted)].part
         tree = grow(part, lambda one: layout.read_document(files, one), files.label, platform)
         entry = _twin(docker, tree) if compress and layout.ORIGINAL not in part.annotations else None
         if entry is None or not _has_plain_layers(files, entry):
@@ -114,7 +114,7 @@ def choose(files: Files, wanted: str | None, platform: Platform | None, *, compr
         raise NoImage(files.label, f"it has neither {layout.INDEX} nor {docker_archive.MANIFEST}")
     else:
         names = [docker_archive.names(one) for one in docker]
-        entry = docker[layout.pick(files.label, names, wanted)]
+        entry = docker[layout.pick(files.label, names, [*map(docker_archive.identity, docker)], wanted)]
     image = docker_archive.read(files, entry)
     if platform:
         check_platform(image.config, platform, files.label)
@@ -125,7 +125,7 @@ def _in_directory(
     files: skopeo_directory.SkopeoDirectory, wanted: str | None, platform: Platform | None
 ) -> Source:
     """Return the image of a directory that skopeo made; it has one, without a name."""
-    layout.pick(files.label, [()], wanted)
+    layout.pick(files.label, [()], [str(files.root.digest)], wanted)
     tree = grow(files.root, lambda one: layout.read_document(files, one), files.label, platform)
     _insist(files, tree, platform)
     return Source(files, tree, ())

@@ -87,6 +87,7 @@ def test_a_story_of_one_image(regsetup: Regsetup, addresses: tuple[str, str], tm
         "platforms": ["linux/amd64", "linux/arm64"],
         "target": str(tmp_path / "out"),
         "format": "oci",
+        "warnings": [],
         "blobs": {"moved": count, "there": 0, "mounted": 0, "resumed": 0},
         "bytes": 0,
     }

@@ -114,6 +114,21 @@ def test_what_real_clients_wrote_is_read(host: str, call: Calling, monkeypatch: 
         named.unlink()
 
 
+def test_a_copy_within_a_registry_enters_each_part_as_who_is_kept_for_it(
+    host: str, call: Calling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """podman and skopeo keep credentials for a namespace: containers-auth.json(5)."""
+    right = base64.b64encode(f"alice:{ALICE.password.reveal()}".encode()).decode()
+    wrong = base64.b64encode(b"alice:wrong").decode()
+    named = call.home / "named.json"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(named))
+    for new, code in ((right, 0), (wrong, 1)):
+        named.write_text(
+            json.dumps({"auths": {f"{host}/app": {"auth": right}, f"{host}/new": {"auth": new}}})
+        )
+        assert call("copy", f"{host}/app:1", f"{host}/new/app:1").code == code
+
+
 def test_a_wrong_password_is_kept_nowhere(host: str, call: Calling, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("not it\n")

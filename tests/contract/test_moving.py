@@ -162,6 +162,21 @@ def test_an_index_that_refers_to_an_image_is_listed_with_it(
     assert [one.digest for one in client.referrers("copy/app", shelf.root)] == [attached.root]
 
 
+def test_what_was_pulled_by_digest_is_pushed_by_digest(
+    client: RegistryClient, shelf: Shelf, tmp_path: Path
+) -> None:
+    """It has no name in the layout, and there may be several."""
+    second = Shelf.single(tmp_path / "second")
+    for one in (shelf, second):
+        pushed(client, "team/app", one.path, tag="1")
+        fetched(client, "team/app", str(one.root), tmp_path / "out")
+    for one in (shelf, second):
+        with Directory(tmp_path / "out") as files:
+            found = choose(files, str(one.root), None, compress=True).image
+        assert isinstance(found, Tree)
+        assert found.root.part.digest == one.root
+
+
 def test_within_a_registry_nothing_travels(client: RegistryClient, shelf: Shelf) -> None:
     pushed(client, "team/app", shelf.path, tag="1")
     watch = copied(client, "team/app", "1", client, "copy/app", tag="1")

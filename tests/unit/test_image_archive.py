@@ -22,6 +22,7 @@ from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite
 from regsetup.image import docker_archive, layout
 from regsetup.image.archive import Archive, UnsafeArchive
+from regsetup.image.docker_archive import identity
 from regsetup.image.document import BadManifest, Part
 from regsetup.image.files import CannotRead, DamagedImage, Directory, NoImage, read_small
 from regsetup.image.layout import NoSuchImage, pick
@@ -284,6 +285,7 @@ def test_a_directory_has_regular_files_only(tmp_path: Path) -> None:
             files.size("loop")
 
 
+IDS = [str(Digest.of(name)) for name in (b"1", b"2", b"3", b"4")]
 NAMES = [["reg:5000/team/app:1", "1"], ["reg:5000/team/app:2", "2"], ["docker.io/library/web:latest"], []]
 
 
@@ -300,14 +302,27 @@ NAMES = [["reg:5000/team/app:1", "1"], ["reg:5000/team/app:2", "2"], ["docker.io
     ],
 )
 def test_an_image_is_found_by_any_part_of_its_name(wanted: str, number: int) -> None:
-    assert pick("a", NAMES, wanted) == number
+    assert pick("a", NAMES, IDS, wanted) == number
 
 
 @pytest.mark.parametrize("wanted", ["app", "pp:1", "app:3", "", None])
 def test_a_name_of_none_or_several_is_refused_with_those_that_are_there(wanted: str | None) -> None:
     with pytest.raises(NoSuchImage) as caught:
-        pick("a.tar", NAMES, wanted)
+        pick("a.tar", NAMES, IDS, wanted)
     assert "reg:5000/team/app:1" in str(caught.value.cause)
-    assert pick("a.tar", NAMES[3:], None) == 0
+    assert pick("a.tar", NAMES[3:], IDS[3:], None) == 0
     with pytest.raises(NoSuchImage, match="holds no image"):
-        pick("a.tar", [], None)
+        pick("a.tar", [], [], None)
+
+
+def test_images_without_names_are_told_apart_by_digest() -> None:
+    assert pick("a.tar", [[], []], IDS[:2], IDS[1]) == 1
+    with pytest.raises(NoSuchImage) as caught:
+        pick("a.tar", [[], []], IDS[:2], None)
+    assert caught.value.fix == f"--image {IDS[0]}"
+
+
+@pytest.mark.parametrize("config", [f"{'a' * 64}.json", f"blobs/sha256/{'a' * 64}", f"sha256:{'a' * 64}"])
+def test_an_archive_names_the_configuration_by_the_image_s_id(config: str) -> None:
+    assert identity({"Config": config}) == f"sha256:{'a' * 64}"
+    assert identity({"Config": "config.json"}) == identity({}) == ""

@@ -19,6 +19,7 @@ from regsetup.image.packing import packed, with_zlib
 from regsetup.reference import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -79,6 +80,19 @@ def test_what_is_packed_already_stays(tmp_path: Path) -> None:
 def test_another_layer_than_the_configuration_s_is_refused(tmp_path: Path, compress: bool) -> None:
     with pytest.raises(DamagedImage, match="is damaged"):
         pack(tmp_path, b"a tar", compress=compress, diff_id=Digest.of(b"another"))
+
+
+@pytest.mark.parametrize("squeeze", [gzip.compress, zstandard.compress])
+def test_a_compressed_layer_is_compared_with_the_configuration_too(
+    tmp_path: Path, squeeze: Callable[[bytes], bytes]
+) -> None:
+    """Else what no engine can unpack would be pushed, and said to be well."""
+    content = os.urandom(3 << 20)
+    whole = squeeze(content)
+    assert pack(tmp_path, whole, compress=True, diff_id=Digest.of(content, "sha512"))[1] == whole
+    for wrong in (squeeze(content + b"x"), whole[:-20], whole[:1000] + b"xxxx" + whole[1004:]):
+        with pytest.raises(DamagedImage, match="is damaged"):
+            pack(tmp_path, wrong, compress=True, diff_id=Digest.of(content))
 
 
 def test_a_manifest_is_made_of_configuration_and_layers(tmp_path: Path) -> None:
