@@ -67,6 +67,18 @@ class TwoRegistries(UsageError):
         )
 
 
+class CaWithoutTls(UsageError):
+    """An authority is named for a registry that is spoken with over plain HTTP, where none is asked."""
+
+    code = "ca-without-tls"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"--ca names whom to trust, and {address} would be spoken with over plain HTTP",
+            fix="leave --ca out, or name the registry as https://HOST:PORT",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the command line says of the registry to ask.
@@ -127,9 +139,16 @@ def find(wish: Wish, home: Path, registry: str | None = None) -> Place:
         registry: the reference's ``host[:port]``, None where it has none.
 
     Raises:
-        TwoRegistries, BadEndpoint: what was asked for can't be meant.
+        TwoRegistries, BadEndpoint, CaWithoutTls: what was asked for can't be meant.
         NoRegistryNamed: nothing is named, and nothing is here.
     """
+    place = _find(wish, home, registry)
+    if wish.ca and place.endpoint.url.startswith("http:"):
+        raise CaWithoutTls(place.address)
+    return place
+
+
+def _find(wish: Wish, home: Path, registry: str | None) -> Place:
     scheme, address = _split(wish.registry) if wish.registry is not None else (None, None)
     if registry and address and registry != address:
         raise TwoRegistries(registry, address)

@@ -142,7 +142,8 @@ def read_archive(path: Path) -> Archive:
     except (OSError, tarfile.TarError, ValueError) as error:
         raise BadArchive(
             f"{path} is not an image archive",
-            cause=str(error).partition(":\n")[0],  # tarfile goes on with a line for every compression
+            cause=getattr(error, "strerror", None)
+            or str(error).partition(":\n")[0],  # tarfile goes on with a line for every compression
             fix="docker save -o FILE registry:2 writes one",
         ) from error
     if not isinstance(manifest, list) or len(manifest) != 1:

@@ -31,11 +31,15 @@ class EmbeddedNeedsDirectory(UsageError):
 
     code = "embedded-needs-directory"
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, machine: str | None = None) -> None:
         super().__init__(
             f"the bundled registry can't store images in {storage}",
-            cause="named volumes belong to a Docker engine",
-            fix="regsetup up --data DIRECTORY, or --backend docker",
+            cause=f"--machine {machine} means an engine elsewhere, and its volumes"
+            if machine
+            else "named volumes belong to a Docker engine",
+            fix="leave --machine out, or DOCKER_HOST=ssh://USER@HOST before the command"
+            if machine
+            else "regsetup up --data DIRECTORY, or --backend docker",
         )
 
 
@@ -46,7 +50,7 @@ def data_directory(wanted: Deployment) -> Path:
         EmbeddedNeedsDirectory: they are to be stored in a named volume.
     """
     if not isinstance(wanted.storage, Directory):
-        raise EmbeddedNeedsDirectory(wanted.storage)
+        raise EmbeddedNeedsDirectory(wanted.storage, wanted.machine)
     return wanted.storage.path
 
 

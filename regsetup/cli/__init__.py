@@ -119,6 +119,8 @@ def build(command: str | None) -> typer.Typer:
         cls=render.Group,
         name="regsetup",
         help="A private container registry in one command: set up, proven, kept running, taken away.",
+        epilog="Exit status: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 changes pending, a check "
+        "that did not hold, damage, or a registry that does not run.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},

@@ -103,6 +103,8 @@ def backup(
     Into a directory only what is new is written, and what is seen to be damaged there. The CA's
     key is in it: keep it as safe as the registry. Exits with 3 if something was damaged in the
     registry already, or is lost in the directory.
+
+    Example: regsetup backup /srv/backups/ --keep 7
     """
     from regsetup import history
     from regsetup.backends.choice import reopen

@@ -43,7 +43,7 @@ class NoDigest(UsageError):
         super().__init__(
             f"{text!r} says no digest",
             cause="a blob has no other name",
-            fix=f"regsetup inspect {text} lists them; then regsetup blob NAME DIGEST",
+            fix=f"regsetup inspect {text} lists them, to be written as NAME@DIGEST",
         )
 
 

@@ -26,7 +26,9 @@ class BadTarget(UsageError):
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     family = typer.Typer(
-        help="Pack all that a machine without a network needs into one file.", no_args_is_help=True
+        cls=render.Group,
+        help="Pack all that a machine without a network needs into one file.",
+        no_args_is_help=True,
     )
     render.command(family, "create", family="bundle")(create)
     render.command(family, "verify", family="bundle")(verify)

@@ -1,4 +1,4 @@
-"""Completes repositories and tags with the tab key: those of this machine's registry, read from its disk.
+"""Completes repositories, tags and users with the tab key: those of this machine's registry, from its disk.
 
 Asking the registry would take half a second and a login. Where the disk can't be read nothing is completed.
 """
@@ -19,6 +19,8 @@ from regsetup.reference import is_repository
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from regsetup.deployment import Paths
 
 _MOST = 1000  # names; more than a terminal shows
 
@@ -41,13 +43,29 @@ def reference(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
+def user(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the users that begin so."""
+    from regsetup.users import read
+
+    with contextlib.suppress(RegsetupError):
+        listed = read(_paths(context).htpasswd).users
+        return [one for one in listed if one.startswith(incomplete)]
+    return []
+
+
+def _paths(context: typer.Context) -> Paths:
+    from regsetup.deployment import DEFAULT_NAME
+
+    return options.find_paths(context.params.get("name") or DEFAULT_NAME)
+
+
 def _root(context: typer.Context) -> Path | None:
     """Return the directory of the repositories, None where it is not on this machine's disk."""
-    from regsetup.deployment import DEFAULT_NAME, Directory
+    from regsetup.deployment import Directory
     from regsetup.status import remembered
 
     with contextlib.suppress(RegsetupError):
-        paths = options.find_paths(context.params.get("name") or DEFAULT_NAME)
+        paths = _paths(context)
         place = remembered(paths).storage if paths.state.exists() else None
         if isinstance(place, Directory):
             return place.path / "docker" / "registry" / "v2" / "repositories"

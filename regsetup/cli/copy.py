@@ -56,6 +56,8 @@ def copy(
     """Copy an image between registries, or within one, without a disk; its digest stays.
 
     Blobs that the destination has are not sent, and within one registry none is.
+
+    Example: regsetup copy docker.io/library/alpine:3 localhost:5000/alpine:3
     """
     from regsetup.reference import Reference
     from regsetup.transfer.copy import copy as work

@@ -46,6 +46,8 @@ def doctor(
     """Look for what is wrong with the registry, the engine and this machine, and say what mends it.
 
     Without a registry it looks at what `regsetup up` would meet. Exits with 3 if something is wrong.
+
+    Example: docker push localhost:5000/app 2>&1 | regsetup doctor --explain -
     """
     if explain is not None:
         from regsetup.called import named

@@ -48,15 +48,13 @@ def with_settings_of_up(function: Callable[..., render.Outcome]) -> Callable[...
     return run
 
 
-def _kinds(incomplete: str) -> list[str]:
-    return [kind for kind in KINDS if kind.startswith(incomplete)]
-
-
 def hand_over(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="compose, quadlet, systemd or kubernetes.", autocompletion=_kinds
+            metavar="KIND",
+            help="compose, quadlet, systemd or kubernetes.",
+            autocompletion=options.one_of(*KINDS),
         ),
     ],
     out: Annotated[
@@ -99,6 +97,8 @@ def hand_over(
     Takes the settings of `up`. A registry of this name that stands is
     rendered as it is, with its users and certificates; without one, what
     the files refer to is made beside them.
+
+    Example: regsetup render compose --user alice -o compose/
     """
     from regsetup.cli.passwords import Source
     from regsetup.deployment import Paths
@@ -119,6 +119,8 @@ def hand_over(
     source = Source(
         stdin=settings["password_stdin"], file=settings["password_file"], generate=settings["yes"]
     )
+    if not loaded.deployment.auth:
+        source.refuse_if_given()
     asked = Asked(Kind(kind), out, htpasswd, Cluster(namespace, size), force)
     return _outcome(kind, make(loaded, Paths(home, loaded.deployment.name), asked, source.take))
 

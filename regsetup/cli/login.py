@@ -100,7 +100,10 @@ def logout(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> render.Outcome:
-    """Forget the credentials for a registry, wherever docker and podman keep them."""
+    """Forget the credentials for a registry, wherever docker and podman keep them.
+
+    Example: regsetup login registry.example:5000 --user alice
+    """
     from regsetup import credentials
     from regsetup import remote as places
 

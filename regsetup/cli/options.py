@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from regsetup.deployment import Paths
 
 
-def _known_names(incomplete: str) -> list[str]:
+def one_of(*words: str) -> Callable[[str], list[str]]:
+    """Return what completes a value that is one of these words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+def known_names(incomplete: str) -> list[str]:
     """Complete ``--name`` with the registries of this machine."""
     from regsetup.load import find_home
 
@@ -32,12 +37,13 @@ Name = Annotated[
         envvar="REGSETUP_NAME",
         show_envvar=False,
         help="Which registry on this machine.",
-        autocompletion=_known_names,
+        autocompletion=known_names,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DAEMON = ("auto", "reload", "restart", "never")
 FROM_STDIN = "Read passwords from standard input, one a line."
 FROM_FILE = "Read passwords from a file, one a line."
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help=FROM_STDIN)]

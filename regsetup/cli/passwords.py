@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 _FILE_LIMIT = 1 << 20  # bytes; a password file is a few lines
 
 
+class UserMissing(UsageError):
+    """A password was given, and no user."""
+
+    code = "user-missing"
+
+    def __init__(self) -> None:
+        super().__init__("a password is given, but nobody's", fix="name the user: --user USER")
+
+
 class PasswordMissing(UsageError):
     """Fewer passwords were given than users need one."""
 
@@ -63,6 +72,15 @@ class Source:
     stdin: bool = False
     file: Path | None = None
     generate: bool = False
+
+    def refuse_if_given(self) -> None:
+        """Hold if no password is given, where nobody is to have one.
+
+        Raises:
+            UserMissing: it would count for nothing.
+        """
+        if self.stdin or self.file:
+            raise UserMissing
 
     def take(self, users: tuple[str, ...]) -> Mapping[str, Password]:
         """Return a checked password for each user.

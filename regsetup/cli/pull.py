@@ -40,6 +40,17 @@ class BadTarget(UsageError):
         super().__init__(f"can't pull to {text}: {reason}", fix=fix)
 
 
+class PullStopped(RegsetupError):
+    """Ctrl-C while an image came into a directory, which keeps what came."""
+
+    code = "interrupted"
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(
+            f"interrupted; what came is kept in {target}", fix="the same command again goes on there"
+        )
+
+
 class NotForDocker(RegsetupError):
     """Nothing that ``docker load`` could take: a chart, a signature, or an image with layers elsewhere."""
 
@@ -80,6 +91,7 @@ def pull(
         Format | None,
         typer.Option(
             "--format",
+            metavar="FORMAT",
             help="oci: a directory; oci-archive: the same in a file; docker-archive: a file for docker load "
             "(default for *.tar).",
             show_default=False,
@@ -91,6 +103,8 @@ def pull(
 
     Every digest is verified. A directory keeps other images, is not given again what it has, and a
     pull that was interrupted goes on. A docker-archive has one platform: this machine's, by default.
+
+    Example: regsetup pull localhost:5000/app:1 app.tar
     """
     from regsetup.image.platform import here
     from regsetup.reference import Reference
@@ -108,7 +122,7 @@ def pull(
         if only:
             insist(reached.client, repository, tree, only)
         label = _label(reached.place.address, repository, reference)
-        with _opened(Path(target), form, ref, label, tree) as writer:
+        with _opened(Path(target), form, ref, label, tree) as writer, _kept(Path(target), form):
             changed = work(reached.client, repository, tree, writer, watch)
     root = tree.root.part
     zstd = docker and any(blob.media_type.endswith("zstd") for blob in tree.blobs)
@@ -183,6 +197,17 @@ def _opened(path: Path, form: Format, ref: str, label: Label | None, tree: Tree)
         raise NotForDocker(ref, "it has layers that the registry does not have: they lie elsewhere")
     with ArchiveWriter.opened(path, label, tree, docker=docker) as file:
         yield file
+
+
+@contextlib.contextmanager
+def _kept(path: Path, form: Format) -> Iterator[None]:
+    """Say at Ctrl-C that a directory keeps what came; an archive is not there before it is whole."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if form is not Format.OCI:
+            raise
+        raise PullStopped(path) from None
 
 
 def _config_type(tree: Tree) -> str:

@@ -51,6 +51,8 @@ def push(
     """Upload an image from an OCI layout or an archive; what the registry has is not sent again.
 
     An OCI layout keeps its digest. Layers of docker save are plain: they are compressed on their way.
+
+    Example: docker save app:1 | regsetup push - localhost:5000/app:1
     """
     from regsetup.reference import Reference
     from regsetup.transfer.push import Goal

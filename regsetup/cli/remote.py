@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from regsetup.cli import completion, options, render
-from regsetup.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,15 +62,6 @@ Platform = Annotated[
     str | None,
     typer.Option("--platform", metavar="OS/ARCH", help="The image for this platform, such as linux/arm64."),
 ]
-
-
-class UserMissing(UsageError):
-    """A password was given, and no user."""
-
-    code = "user-missing"
-
-    def __init__(self) -> None:
-        super().__init__("a password is given, but nobody's", fix="name the user: --user USER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +153,7 @@ class Way:
 
         source = Source(self.password_stdin, self.password_file)
         if self.user is None:
-            if source.stdin or source.file:
-                raise UserMissing
+            source.refuse_if_given()
             return None
         return Credentials(self.user, source.known(self.user))
 

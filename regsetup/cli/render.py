@@ -5,6 +5,7 @@ A command returns an ``Outcome``; here it becomes either lines for people or one
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import signal
@@ -68,6 +69,7 @@ class _Params:
     """What Typer makes of parameters, mended.
 
     Flags are shown without a value's name: Typer would write ``--json <bool>``, as if one were to follow.
+    Arguments are shown by their name alone: Typer would write ``USER <str>``.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -76,6 +78,8 @@ class _Params:
         for one in found:
             if getattr(one, "is_flag", False) and one.metavar is None:
                 one.metavar = ""
+            if one.param_type_name == "argument":
+                one.display_type_rich = lambda ctx: ""  # noqa: ARG005
             if getattr(one, "_runtime_param", _Plain) is None:
                 one._runtime_param = _Plain()  # noqa: SLF001  no other way leads around it
         return found
@@ -198,11 +202,14 @@ def _print_lines(lines: tuple[RenderableType, ...]) -> None:
         from rich.text import Text
 
         console = console or out()
-        for line in some:
-            # the terminal breaks what is too long, not rich: what is copied from it is whole then
-            soft = isinstance(line, str | Text)
-            text = _folded(line, console) if isinstance(line, str) else line
-            console.print(text, markup=False, soft_wrap=soft or None)
+        with console.capture() if plain else contextlib.nullcontext() as captured:
+            for line in some:
+                # the terminal breaks what is too long, not rich: what is copied from it is whole then
+                soft = isinstance(line, str | Text)
+                text = _folded(line, console) if isinstance(line, str) else line
+                console.print(text, markup=False, soft_wrap=soft or None)
+        if captured:  # rich fills the rows of a table with blanks, and the next program would get them
+            sys.stdout.write("".join(f"{row.rstrip()}\n" for row in captured.get().splitlines()))
 
 
 def _folded(text: str, console: Console) -> str:

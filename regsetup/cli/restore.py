@@ -31,7 +31,12 @@ def restore(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Restore under this name.", show_default="the backup's"),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Restore under this name (default: the backup's).",
+            autocompletion=options.known_names,
+        ),
     ] = None,
     port: Annotated[str | None, typer.Option("--port", metavar="PORT", help="Another port.")] = None,
     bind: Annotated[str | None, typer.Option("--bind", metavar="ADDRESS", help="Another address.")] = None,
@@ -42,7 +47,13 @@ def restore(
         str | None, typer.Option("--data", metavar="DIR|volume:NAME", help="Another place for the images.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", metavar="docker|embedded", help="Another back end.")
+        str | None,
+        typer.Option(
+            "--backend",
+            metavar="docker|embedded",
+            help="Another back end.",
+            autocompletion=options.one_of("docker", "embedded"),
+        ),
     ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="IMAGE", help="Another image.")] = None,
     image_archive: Annotated[
@@ -59,6 +70,8 @@ def restore(
 
     Flags win over the backup's settings. What is here is kept until the restored registry has
     passed its check, and is back if it does not.
+
+    Example: regsetup restore registry.tar.zst --name second --port 5001
     """
     given = dict(locals())
     from regsetup.backup import restore as work

@@ -142,6 +142,8 @@ def rm(
     A tag goes alone where others have the same image. An image goes with its platforms and what refers
     to it, but never with what another image needs. Rules combine: a tag goes if all of them say so.
     `latest` stays unless it is named. Disk comes back with --gc, or a later `regsetup gc`.
+
+    Example: regsetup rm team/app --match 'pr-*' --older-than 30d
     """
     from regsetup.contents import retention
 

@@ -23,7 +23,7 @@ Job = Annotated[
     typer.Argument(
         metavar="JOB",
         help="gc, verify or backup.",
-        autocompletion=lambda incomplete: [one for one in _JOBS if one.startswith(incomplete)],
+        autocompletion=options.one_of(*_JOBS),
     ),
 ]
 
@@ -59,7 +59,7 @@ def add(
         typer.Argument(
             metavar="EVERY",
             help="daily, weekly (on Sunday) or monthly (on the 1st).",
-            autocompletion=lambda incomplete: [one for one in _EVERY if one.startswith(incomplete)],
+            autocompletion=options.one_of(*_EVERY),
         ),
     ],
     at: Annotated[
@@ -78,6 +78,8 @@ def add(
 
     By root's systemd or the user's own. What a job says is in the journal; a job that fails, or
     finds damage, is a failed unit.
+
+    Example: regsetup schedule add backup daily --to /srv/backups --keep 7
     """
     from regsetup import schedule as work
     from regsetup.backends.timers import Every

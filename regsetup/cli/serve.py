@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from regsetup import amounts
 from regsetup.cli import options, render
-from regsetup.errors import UsageError
+from regsetup.errors import RegsetupError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ def serve(
     address, number = _where(bind, port)
     _check(address, cert, key, closed=htpasswd is not None, no_auth=no_auth)
     root = (data or paths.data).absolute()
+    made = [one for one in (root, *root.parents) if not one.exists()]
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -119,7 +121,13 @@ def serve(
         mirror_credentials=mirror_credentials,
         log_file=log_file.absolute() if log_file else None,
     )
-    return render.Outcome(code=run(settings))
+    try:
+        return render.Outcome(code=run(settings))
+    except RegsetupError:
+        for one in made:
+            with contextlib.suppress(OSError):
+                one.rmdir()
+        raise
 
 
 def _where(bind: str, port: str) -> tuple[str, int]:

@@ -37,10 +37,19 @@ For = Annotated[
         metavar="CLIENT",
         help="docker, docker-mirror, podman, containerd, buildkit, k3s, system or all;"
         " repeatable (default: those here).",
+        autocompletion=options.one_of(
+            "docker", "docker-mirror", "podman", "containerd", "buildkit", "k3s", "system", "all"
+        ),
     ),
 ]
 Daemon = Annotated[
-    str, typer.Option("--daemon", metavar="auto|reload|restart|never", help="What may be done to Docker.")
+    str,
+    typer.Option(
+        "--daemon",
+        metavar="MODE",
+        help="What may be done to Docker: auto, reload, restart or never.",
+        autocompletion=options.one_of(*options.DAEMON),
+    ),
 ]
 DaemonJson = Annotated[
     Path | None,

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from regsetup.cli import options, render
 from regsetup.cli.options import may_restart
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 DAY = 24 * 3600  # seconds; nobody waits longer for a registry
 WHERE, WHAT, WHO = "Where", "What runs", "Who may enter"
 WRITING, TRUST, HOW = "What may be written", "TLS and trust", "How it is done"
 
 
-def _option(flag: str, panel: str, metavar: str, text: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=panel)
+def _option(
+    flag: str, panel: str, metavar: str, text: str, complete: Callable[[str], list[str]] | None = None
+) -> Any:
+    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=panel, autocompletion=complete)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    name: Annotated[str | None, _option("--name", WHERE, "NAME", "Name of it (default: registry).")] = None,
+    name: Annotated[
+        str | None, _option("--name", WHERE, "NAME", "Name of it (default: registry).", options.known_names)
+    ] = None,
     port: Annotated[
         str | None, _option("--port", WHERE, "PORT", "Port on this machine (default: 5000).")
     ] = None,
@@ -54,7 +61,11 @@ def up(
     backend: Annotated[
         str | None,
         _option(
-            "--backend", WHAT, "auto|docker|embedded", "A container, or the bundled registry (default: auto)."
+            "--backend",
+            WHAT,
+            "auto|docker|embedded",
+            "A container, or the bundled registry (default: auto).",
+            options.one_of("auto", "docker", "embedded"),
         ),
     ] = None,
     image: Annotated[str | None, _option("--image", WHAT, "IMAGE", "Image (default: registry:2).")] = None,
@@ -73,7 +84,13 @@ def up(
     ] = None,
     restart_policy: Annotated[
         str | None,
-        _option("--restart-policy", WHAT, "POLICY", "no, on-failure, unless-stopped (default) or always."),
+        _option(
+            "--restart-policy",
+            WHAT,
+            "POLICY",
+            "no, on-failure, unless-stopped (default) or always.",
+            options.one_of("no", "on-failure", "unless-stopped", "always"),
+        ),
     ] = None,
     env: Annotated[
         list[str] | None, _option("--env", WHAT, "KEY=VALUE", "Variable of the container. Repeatable.")
@@ -133,7 +150,13 @@ def up(
     ] = None,
     tls: Annotated[
         str | None,
-        _option("--tls", TRUST, "auto|off|self-signed|acme", "auto (default): on beyond loopback."),
+        _option(
+            "--tls",
+            TRUST,
+            "MODE",
+            "auto (default), off, self-signed or acme; auto is on beyond loopback.",
+            options.one_of("auto", "off", "self-signed", "acme"),
+        ),
     ] = None,
     cert: Annotated[str | None, _option("--cert", TRUST, "FILE", "Your own certificate chain, PEM.")] = None,
     key: Annotated[str | None, _option("--key", TRUST, "FILE", "Its private key, PEM.")] = None,
@@ -146,11 +169,23 @@ def up(
     ] = None,
     trust: Annotated[
         str | None,
-        _option("--trust", TRUST, "auto|ca|insecure|none", "What engines on this machine are told."),
+        _option(
+            "--trust",
+            TRUST,
+            "MODE",
+            "What engines on this machine are told: auto (default), ca, insecure or none.",
+            options.one_of("auto", "ca", "insecure", "none"),
+        ),
     ] = None,
     daemon: Annotated[
         str | None,
-        _option("--daemon", TRUST, "auto|reload|restart|never", "What may be done to Docker for that."),
+        _option(
+            "--daemon",
+            TRUST,
+            "MODE",
+            "What may be done to Docker for that: auto (default), reload, restart or never.",
+            options.one_of(*options.DAEMON),
+        ),
     ] = None,
     daemon_json: Annotated[
         str | None, _option("--daemon-json", TRUST, "FILE", "Instead of the engine's own daemon.json.")
@@ -199,6 +234,8 @@ def up(
     Settings come from flags, then REGSETUP_* variables, then the file.
     Without a file, what the last run was told still holds: a second
     `regsetup up` changes nothing.
+
+    Example: regsetup up --bind 0.0.0.0 --host registry.lan --user alice
     """
     given = dict(locals())
     from regsetup import acme, deploy
@@ -208,7 +245,7 @@ def up(
     from regsetup.cli.progress import Steps
     from regsetup.cli.summary import finished, planned
     from regsetup.deployment import Paths
-    from regsetup.load import find_home, load
+    from regsetup.load import Contradiction, find_home, load
     from regsetup.settings import FIELDS
     from regsetup.state import read
     from regsetup.trust_here import no_restart as never
@@ -216,6 +253,8 @@ def up(
 
     if wait is not None:
         seconds(wait)
+    if exit_code and not dry_run:
+        raise Contradiction("--exit-code is for --dry-run", fix="give both, or neither")
     flags = {key: value for key, value in given.items() if key in FIELDS}
     home = find_home(os.environ)
     loaded = load(flags, os.environ, file, home, cwd=Path.cwd())
@@ -227,6 +266,8 @@ def up(
     if beyond:
         loaded = load(flags, os.environ, file, home, cwd=Path.cwd(), defaults=beyond)
     source = Source(stdin=password_stdin, file=password_file, generate=yes)
+    if not loaded.deployment.auth:
+        source.refuse_if_given()
     with unpacked(loaded) as told, Steps() as reporter:
         if dry_run:
             return planned(deploy.look(told, paths, deploy.Manner(adopt=adopt)), exit_code=exit_code)

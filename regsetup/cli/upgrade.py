@@ -66,7 +66,10 @@ def upgrade(
     is as new as regsetup itself: upgrade that first.
     """
     from regsetup import upgrade as work
+    from regsetup.load import Contradiction
 
+    if exit_code and not check:
+        raise Contradiction("--exit-code is for --check", fix="give both, or neither")
     paths, state = _find(name)
     archive = image_archive.absolute() if image_archive else None
     if check:
@@ -77,7 +80,15 @@ def upgrade(
 
 
 def migrate(
-    to: Annotated[str, typer.Option("--to", metavar="docker|embedded", help="The back end to move to.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="docker|embedded",
+            help="The back end to move to.",
+            autocompletion=options.one_of("docker", "embedded"),
+        ),
+    ],
     wait: Wait = 60.0,
     name: options.Name = "registry",
     as_json: options.AsJson = False,

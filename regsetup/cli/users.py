@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regsetup.cli import options, render
+from regsetup.cli import completion, options, render
 from regsetup.cli.status import NoRegistry
 from regsetup.errors import RegsetupError
 
@@ -39,10 +40,14 @@ class CostName(StrEnum):
 
 
 User = Annotated[str, typer.Argument(metavar="USER", help="Name of the user.")]
+KnownUser = Annotated[
+    str, typer.Argument(metavar="USER", help="Name of the user.", autocompletion=completion.user)
+]
 Cost = Annotated[
     CostName | None,
     typer.Option(
         "--cost",
+        metavar="fast|standard|strong",
         help="Cost of the hash, which registry:2 pays at every request: fast 5 ms, standard 80 ms, strong "
         "310 ms (default: fast for a made-up password, standard for a chosen one).",
     ),
@@ -70,6 +75,8 @@ def adduser(
     """Add a user, live at once without a restart, and prove that the new password enters.
 
     The first user closes a registry that was open to everybody; it is started anew for that.
+
+    Example: regsetup adduser ci --generate
     """
     from regsetup import users as work
     from regsetup.auth.htpasswd import check_name
@@ -90,7 +97,7 @@ def adduser(
 
 
 def passwd(
-    user: User,
+    user: KnownUser,
     name: options.Name = "registry",
     password_stdin: options.PasswordStdin = False,
     password_file: options.PasswordFile = None,
@@ -111,21 +118,31 @@ def passwd(
     carry = users_carrier(wanted, paths)
     password = _password(Source(password_stdin, password_file, generate), user, cost)
     edited = work.change(paths.htpasswd, user, password.secret, password.cost, running, carry=carry)
-    return _told("changed", edited, password)
+    return _told("changed", _seen(edited, wanted), password)
 
 
 def rmuser(
-    user: User, name: options.Name = "registry", as_json: options.AsJson = False, quiet: options.Quiet = False
+    user: KnownUser,
+    name: options.Name = "registry",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> render.Outcome:
     """Remove a user, live at once, and prove that nobody enters under that name."""
     from regsetup import users as work
     from regsetup.backends.choice import users_carrier
 
     paths, wanted, running = _find(name)
+    known = work.read(paths.htpasswd).users
+    if user not in known:  # before a lock is made where there never was a user
+        raise work.UserUnknown(user, known)
     edited = work.remove(paths.htpasswd, user, running, carry=users_carrier(wanted, paths))
     left = work.read(paths.htpasswd).users
-    outcome = _told("removed", edited, None)
-    warning = () if left else ("no user is left: nobody can push or pull until regsetup adduser",)
+    outcome = _told("removed", _seen(edited, wanted), None)
+    warning = (
+        ()
+        if left or not wanted.auth
+        else ("no user is left: nobody can push or pull until regsetup adduser",)
+    )
     return render.Outcome(outcome.data, (*outcome.lines, *warning), changed=True)
 
 
@@ -144,7 +161,7 @@ def users(
 
 
 def _find(name: str) -> tuple[Paths, Deployment, Endpoint | None]:
-    """Return the registry's files, what it is, and where it answers; None where it does not run."""
+    """Return the registry's files, what it is, and where it asks for passwords; None where it does not."""
     from regsetup.probe import answers, endpoint
     from regsetup.status import remembered
 
@@ -153,12 +170,17 @@ def _find(name: str) -> tuple[Paths, Deployment, Endpoint | None]:
         raise NoRegistry(name)
     wanted = remembered(paths)
     where = endpoint(wanted, paths)
-    return paths, wanted, where if answers(where) else None
+    return paths, wanted, where if wanted.auth and answers(where) else None
+
+
+def _seen(edited: Edited, wanted: Deployment) -> Edited:
+    """Say why nothing is proven by a registry that is open to everybody."""
+    if wanted.auth:
+        return edited
+    return replace(edited, detail="not proven: the registry asks nobody for a password")
 
 
 def _password(source: Any, user: str, cost: CostName | None) -> Password:
-    from dataclasses import replace
-
     from regsetup.auth import htpasswd
 
     password: Password = source.take((user,))[user]

@@ -118,10 +118,17 @@ def test_every_command_helps(program: Program, words: tuple[str, ...]) -> None:
         if parameter.param_type_name == "option" and not parameter.hidden:
             assert parameter.opts[0] in done.out
             assert parameter.help, f"{parameter.opts[0]} does not say what it does"
+            assert (parameter.metavar or "") in done.out, f"{parameter.opts[0]}: its value is cut in two"
     assert max(map(len, done.out.splitlines())) <= 80
     assert done.err == ""
-    usage = next(line for line in done.out.splitlines() if "Usage:" in line)
-    assert not set(usage) & set("{<"), usage
+    shown = "\n".join(line for line in done.out.splitlines() if line.startswith((" Usage:", "│")))
+    assert not set(shown) & set("{<"), "a type of Python's stands where a value's name should"
+
+
+@pytest.mark.parametrize("family", ["bundle", "cert", "schedule", "trust"])
+def test_a_family_helps(program: Program, family: str) -> None:
+    assert "<" not in program(family, "--help").ok().out
+    assert program(family).code == 2
 
 
 def test_the_short_flag_helps_too(regsetup: Regsetup) -> None:
@@ -213,6 +220,12 @@ def test_to_tear_down_nothing_is_done_already(regsetup: Regsetup) -> None:
         (["up", "--user", "a", "--no-auth"], "contradiction"),
         (["up", "--cert", "c.pem"], "contradiction"),
         (["up", "-f", "missing.yaml"], "bad-file"),
+        (["up", "--password-stdin"], "user-missing"),
+        (["up", "--password-file", "missing", "--dry-run"], "user-missing"),
+        (["render", "compose", "--password-stdin"], "user-missing"),
+        (["up", "--exit-code"], "contradiction"),
+        (["upgrade", "--exit-code"], "contradiction"),
+        (["up", "--backend", "embedded", "--machine", "registry.lan"], "embedded-needs-directory"),
         (["trust", "status", "--host", "registry lan", "--insecure"], "bad-endpoint"),
         (["up", "--backend", "embedded", "--data", "d" * 300, "--dry-run"], "bad-setting"),
         (["catalog", "--registry", ""], "bad-endpoint"),
@@ -267,6 +280,7 @@ def test_only_certificates_are_given_to_clients_as_a_ca(
 def test_an_archive_that_is_not_there_is_told_without_an_engine_too(regsetup: Regsetup) -> None:
     done = regsetup("up", "--backend", "embedded", "--image-archive", "/nowhere/registry.tar", "--json")
     assert (done.code, code(done)) == (1, "bad-image-archive")
+    assert envelope(done)["errors"][0]["cause"] == "No such file or directory"
     assert not regsetup.home.exists()
 
 
@@ -359,6 +373,41 @@ def test_every_command_succeeds_with_one_envelope(running: Running) -> None:
         assert done.err == "", "with --json nothing is told beside it"
     assert not regsetup.home.exists()
     assert {command for command, _, _ in told} <= {words[0] for words in WITH_JSON}
+
+
+@pytest.mark.slow
+def test_a_registry_open_to_everybody_proves_no_user_and_loses_him_all_the_same(running: Running) -> None:
+    regsetup = running.regsetup
+    regsetup("up", "--no-auth", "--no-check").ok()
+    assert regsetup.json("rmuser", "nobody")["errors"][0]["code"] == "user-unknown"
+    done = regsetup("rmuser", "alice").ok()
+    assert done.out == "removed alice  (not proven: the registry asks nobody for a password)\n"
+    assert regsetup("users").ok().out == "no users: everybody may push and pull\n"
+
+
+@pytest.mark.slow
+def test_where_there_never_was_a_user_none_is_removed(regsetup: Regsetup) -> None:
+    regsetup("up", "--backend", "embedded", "--port", str(free_port()), "--no-check").ok()
+    for command in (["rmuser", "bob"], ["passwd", "bob", "--generate"]):
+        done = regsetup(*command, "--json")
+        assert (done.code, code(done)) == (2, "user-unknown")
+
+
+@pytest.mark.slow
+def test_a_table_in_a_pipe_has_no_blanks_at_its_lines_ends(running: Running) -> None:
+    for words in (["status"], ["status", "--all"], ["up", "--port", "1024", "--dry-run"]):
+        lines = running.regsetup(*words).ok().out.splitlines()
+        assert lines
+        assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.slow
+def test_a_ca_is_not_passed_over_where_plain_http_is_spoken(running: Running) -> None:
+    done = running.regsetup("catalog", "--ca", "/nowhere/ca.crt", "--json")
+    assert (done.code, code(done)) == (2, "ca-without-tls")
+    address = f"http://localhost:{running.port}"
+    done = running.regsetup("exists", "app:1", "--registry", address, "--ca", "/nowhere/ca.crt", "--json")
+    assert (done.code, code(done)) == (2, "ca-without-tls")
 
 
 @pytest.mark.slow
@@ -477,6 +526,43 @@ def test_names_are_completed_with_the_registries_that_are_here(running: Running)
     assert regsetup(env=asked).ok().out.split() == ["registry"]
     nobody = asked | {"COMP_WORDS": "regsetup status --name xyz"}
     assert regsetup(env=nobody).ok().out.split() == []
+
+
+@pytest.mark.slow
+def test_users_are_completed_for_those_who_change_them(running: Running) -> None:
+    asked = {"_REGSETUP_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    for command in ("passwd", "rmuser"):
+        words = asked | {"COMP_WORDS": f"regsetup {command} al"}
+        assert running.regsetup(env=words).ok().out.split() == ["alice"]
+    assert running.regsetup(env=asked | {"COMP_WORDS": "regsetup adduser al"}).ok().out.split() == []
+    elsewhere = {"COMP_WORDS": "regsetup rmuser --name other al", "COMP_CWORD": "4"}
+    assert running.regsetup(env=asked | elsewhere).ok().out.split() == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("up --backend e", ["embedded"]),
+        ("up --tls self", ["self-signed"]),
+        ("up --trust i", ["insecure"]),
+        ("up --daemon re", ["reload", "restart"]),
+        ("up --restart-policy on", ["on-failure"]),
+        ("migrate --to d", ["docker"]),
+        ("restore file --backend d", ["docker"]),
+        ("trust install --for pod", ["podman"]),
+        ("trust install --daemon n", ["never"]),
+        ("render q", ["quadlet"]),
+    ],
+)
+def test_words_that_a_value_may_be_are_completed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], typed: str, completed: list[str]
+) -> None:
+    monkeypatch.setenv("_REGSETUP_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"regsetup {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    with pytest.raises(SystemExit):
+        run([])
+    assert capfd.readouterr().out.split() == completed
 
 
 def test_commands_and_options_are_completed(regsetup: Regsetup) -> None:

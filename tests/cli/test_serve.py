@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +29,20 @@ def test_what_is_no_amount_is_refused(regsetup: Regsetup, flag: str, text: str) 
     done = regsetup("serve", flag, text, "--data", str(regsetup.place / "data"))
     assert done.code == 2
     assert f"{flag}: '{text}' is not possible here" in done.err
+
+
+def test_a_registry_that_can_not_begin_leaves_no_directory(regsetup: Regsetup) -> None:
+    with closing(socket.socket()) as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        done = regsetup("serve", "--port", port, "--name", "other")
+        assert (done.code, "is in use" in done.err) == (1, True)
+        assert not regsetup.home.exists()
+        mine = regsetup.place / "data"
+        mine.mkdir(parents=True)
+        assert regsetup("serve", "--port", port, "--data", str(mine)).code == 1
+        assert mine.is_dir(), "it was there before"
 
 
 def test_its_flags_reach_the_registry(tmp_path: Path) -> None:
