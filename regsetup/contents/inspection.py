@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regsetup.client import Manifest, NotFound
+from regsetup.client import Denied, Manifest, NotFound
 from regsetup.client.errors import RegistryError, UnexpectedAnswer
 from regsetup.contents.inventory import DAMAGE
 from regsetup.image.document import (
@@ -230,11 +230,12 @@ class _Look:
 
     def at(self, part: Part, manifest: Manifest, depth: int) -> Image:
         media_type = manifest.media_type.partition(";")[0].strip()
+        referrers, unlisted = self._referrers(manifest.digest)
         known: dict[str, Any] = {
             "digest": manifest.digest,
             "size": len(manifest.content),
             "platform": part.platform,
-            "referrers": self.client.referrers(self.repository, manifest.digest) if self.referrers else (),
+            "referrers": referrers,
         }
         try:
             document = parse(manifest.content, media_type, str(manifest.digest))
@@ -251,9 +252,18 @@ class _Look:
             config=config,
             children=tuple(self._child(one, depth + 1) for one in document.children),
             subject=document.subject,
-            problem=problem,
+            problem=problem or unlisted,
             **known,
         )
+
+    def _referrers(self, digest: Digest) -> tuple[tuple[Descriptor, ...], str | None]:
+        """Return what refers to a manifest, and why that is not known."""
+        if not self.referrers:
+            return (), None
+        try:
+            return self.client.referrers(self.repository, digest), None
+        except (Denied, *DAMAGE) as error:
+            return (), f"what refers to it is not known: {_said(error)}"
 
     def _child(self, part: Part, depth: int) -> Image:
         problem = f"indexes lie more than {_DEPTH} deep"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsetup.client import Denied, RegistryError
+from regsetup.contents.inventory import DAMAGE
 from regsetup.transfer.push import copy_blobs
 from regsetup.transfer.referrers import attached
 from regsetup.transfer.remote_image import survey
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from regsetup.reference import Digest
     from regsetup.transfer.push import Goal
     from regsetup.transfer.watch import Watch
+
+
+class ReferrersUnknown(RegistryError):
+    """The registry does not say what refers to an image: it may not be asked, or its list is damaged."""
+
+    code = "referrers-unknown"
+
+    def __init__(self, address: str, repository: str, cause: str) -> None:
+        super().__init__(
+            f"{address} does not say what refers to the image in {repository}; nothing was copied",
+            cause=cause,
+            fix="--no-referrers copies the image alone",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +50,19 @@ def gather(
     *,
     referrers: bool,
 ) -> Cargo:
-    """Find what is to be copied; raises as ``survey`` does."""
+    """Find what is to be copied.
+
+    Raises:
+        ReferrersUnknown: what is attached to it can't be had.
+        RegsetupError: as ``survey``.
+    """
     image = survey(client, repository, reference, platform)
-    return Cargo(image, tuple(attached(client, repository, image)) if referrers else ())
+    if not referrers:
+        return Cargo(image)
+    try:
+        return Cargo(image, tuple(attached(client, repository, image)))
+    except (Denied, *DAMAGE) as error:
+        raise ReferrersUnknown(client.endpoint.address, repository, error.message) from error
 
 
 def copy(

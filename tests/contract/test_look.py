@@ -176,6 +176,33 @@ def test_a_damaged_image_is_shown_with_what_is_wrong(filled: Filled, call: Calli
     assert "problem" in call("inspect", f"{filled.host}/app:1").ok().out
 
 
+@pytest.mark.parametrize("status", [403, 500])
+def test_an_image_whose_referrers_are_not_told_is_shown_and_copied_alone(
+    filled: Filled, call: Calling, status: int
+) -> None:
+    manifest = filled.image("app", "1")
+    layer = json.loads(manifest)["layers"][0]["digest"]
+
+    def silent(request: Request) -> Reply:
+        if "/referrers/" in request.path:
+            return reply(status)
+        if request.path == "/v2/":
+            return reply_json({})
+        if "/manifests/" in request.path:
+            return reply(200, manifest, Content_Type=OCI_MANIFEST)
+        digest = Digest.parse(request.path.rpartition("/")[2])
+        content = b"".join(filled.client.get_blob("app", digest))
+        return reply(200, content)
+
+    with Liar(silent) as liar:
+        data = call.json("inspect", f"{liar.address}/app:1")["data"]
+        assert data["layers"][0]["digest"] == layer
+        assert data["problem"].startswith("what refers to it is not known: ")
+        whole = ("copy", f"{liar.address}/app:1", f"{filled.host}/new:1")
+        assert call.codes(*whole) == (1, ["referrers-unknown"])
+        call(*whole, "--no-referrers").ok()
+
+
 def test_a_blob_comes_out_whole_or_not_at_all(filled: Filled, call: Calling, tmp_path: Path) -> None:
     filled.image("app", "1")
     digest = Digest.of(LAYER)
