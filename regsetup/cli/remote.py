@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+_PATIENCE = 30.0  # seconds that a registry may ask to wait, at least
+
 Registry = Annotated[
     str | None,
     typer.Option(
@@ -102,7 +104,7 @@ class Way:
         """Give the registry that the reference leads to, or without one that of the options.
 
         Args:
-            timeout: seconds of silence that it is given.
+            timeout: seconds of silence that it is given; as long, at least, is a wait that it asks for.
 
         Raises:
             RegsetupError: no such registry, or no way into it.
@@ -113,7 +115,10 @@ class Way:
         given, place = self.credentials(), self.place(reference)
         ask = prompt if sys.stdin.isatty() and not render.style.json else None
         within = place.repository(reference.repository) if reference else ""
-        with remote.entered(place, given, ask, within) as where, RegistryClient(where, timeout) as client:
+        with (
+            remote.entered(place, given, ask, within) as where,
+            RegistryClient(where, timeout, patience=max(timeout, _PATIENCE)) as client,
+        ):
             yield Reached(client, place)
 
     @contextlib.contextmanager

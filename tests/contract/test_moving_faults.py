@@ -278,6 +278,29 @@ def test_a_busy_registry_is_waited_for_and_one_that_stays_busy_is_not(shelf: She
         asked(Busy(shelf), lambda client: fetched(client, "team/app", "1", tmp_path / "out.tar"))
 
 
+def test_a_registry_that_asks_for_a_minute_gets_it(regsetup: Regsetup, shelf: Shelf, tmp_path: Path) -> None:
+    """A minute is what registries that count requests ask for; who moves gigabytes has it."""
+    asked_to_wait = threading.Event()
+
+    def busy(request: Request) -> Reply:
+        if "/manifests/" in request.path:
+            asked_to_wait.set()
+            return reply(429, Retry_After="60")
+        return Honest(shelf)(request)
+
+    with Liar(busy) as server:
+        ref = f"{server.address}/team/app:1"
+        words = [sys.executable, "-m", "regsetup", "pull", ref, str(tmp_path / "out")]
+        environment = dict(os.environ) | regsetup.environment()
+        with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment) as process:
+            try:
+                assert asked_to_wait.wait(30)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1.5)
+            finally:
+                process.kill()
+
+
 def test_credentials_do_not_follow_a_blob_to_another_host(shelf: Shelf, tmp_path: Path) -> None:
     honest = Honest(shelf)
     with Liar(honest) as storage:
