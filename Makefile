@@ -10,7 +10,7 @@ up: .venv/installed        ## bring a registry up
 test: .venv/installed      ## all tests; those that need an engine are skipped where none answers
 	$(BIN)/pytest
 
-test-fast: .venv/installed ## the subset that takes under a minute and needs nothing
+test-fast: .venv/installed ## the subset that needs nothing; two or three minutes
 	$(BIN)/pytest -q -m "not engine and not hosts and not slow" tests/unit tests/cli
 
 lint: .venv/installed      ## ruff and mypy

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from tests.bed.run import free_port, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.bed.cli import Regsetup
 
@@ -108,6 +108,16 @@ def program(
 
     yield call
     signal.signal(signal.SIGTERM, before)
+
+
+def test_every_commands_data_is_described() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/json.md").read_text()
+    described = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        for name in re.findall("`(.*?)`", row)
+    }
+    assert {spoken(words) for words in WITH_JSON} <= described
 
 
 @pytest.mark.parametrize("words", WORDS, ids=spoken)
