@@ -1,7 +1,7 @@
-"""Platforms: ``os/architecture[/variant]``, and which image of an index fits one.
+"""Platforms: ``os[(version)]/architecture[/variant]``, and which image of an index fits one.
 
-OCI image-spec 1.1, "Image Index" (``platform``) and its table of variants; other names of architectures as
-containerd's ``platforms`` package takes them.
+OCI image-spec 1.1, "Image Index" (``platform``) and its table of variants; other names of architectures, and
+versions of Windows in parentheses, as containerd's ``platforms`` package takes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
-_FORM = "write it as os/architecture[/variant], such as linux/amd64 or linux/arm/v7"
+_OS = re.compile(r"([A-Za-z0-9_.-]+)(?:\(([A-Za-z0-9_.-]+)\))?")
+_FORM = (
+    "write it as os/architecture[/variant], such as linux/amd64, linux/arm/v7 or windows(10.0.20348)/amd64"
+)
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "x86-64": ("amd64", ""),
@@ -46,11 +49,17 @@ class BadPlatform(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on, in Go's names; ``variant`` is empty where the architecture has one only."""
+    """What an image runs on, in Go's names.
+
+    Attributes:
+        variant: empty where the architecture has one only.
+        version: of the system, such as ``10.0.20348.2700``; images for Windows have one.
+    """
 
     os: str
     architecture: str
     variant: str = ""
+    version: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -59,31 +68,38 @@ class Platform:
         Raises:
             BadPlatform: another number of parts, or characters that none has.
         """
-        parts = text.split("/")
-        if not 2 <= len(parts) <= 3 or not all(_PART.fullmatch(part) for part in parts):
+        first, *parts = text.split("/")
+        system = _OS.fullmatch(first)
+        if system is None or not 1 <= len(parts) <= 2 or not all(_PART.fullmatch(part) for part in parts):
             raise BadPlatform(text)
-        return cls.of(*parts)
+        return cls.of(system[1], *parts, version=system[2] or "")
 
     @classmethod
-    def of(cls, os: str, architecture: str, variant: str = "") -> Self:
+    def of(cls, os: str, architecture: str, variant: str = "", *, version: str = "") -> Self:
         """Make one in its only spelling: lower case, Go's names, no variant that goes without saying."""
         name, known = _ARCHITECTURES.get(architecture.lower(), (architecture.lower(), ""))
         variant = variant.lower() or known
         if variant.isascii() and variant.isdigit():
             variant = f"v{variant}"
         if name in _SPELLED:
-            return cls(os.lower(), name, variant or _IMPLIED[name])
-        return cls(os.lower(), name, "" if variant == _IMPLIED.get(name) else variant)
+            return cls(os.lower(), name, variant or _IMPLIED[name], version)
+        return cls(os.lower(), name, "" if variant == _IMPLIED.get(name) else variant, version)
 
     @classmethod
     def read(cls, document: object) -> Self | None:
-        """Read ``os``, ``architecture`` and ``variant`` of a JSON object, None where they are not there."""
+        """Read ``os``, ``architecture``, ``variant`` and ``os.version`` of a JSON object, None without them."""
         fields: Mapping[str, object] = document if isinstance(document, dict) else {}
         os, architecture = fields.get("os"), fields.get("architecture")
         if not isinstance(os, str) or not isinstance(architecture, str) or not os or not architecture:
             return None
-        variant = fields.get("variant")
-        return cls.of(os, architecture, variant if isinstance(variant, str) else "")
+        variant, version = fields.get("variant"), fields.get("os.version")
+        known = isinstance(version, str) and _PART.fullmatch(version) is not None
+        return cls.of(
+            os,
+            architecture,
+            variant if isinstance(variant, str) else "",
+            version=str(version) if known else "",
+        )
 
     @property
     def known(self) -> bool:
@@ -91,7 +107,8 @@ class Platform:
         return "unknown" not in {self.os, self.architecture}
 
     def __str__(self) -> str:
-        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+        system = f"{self.os}({self.version})" if self.version else self.os
+        return "/".join(filter(None, (system, self.architecture, self.variant)))
 
 
 def here() -> Platform:
@@ -102,14 +119,18 @@ def here() -> Platform:
 def fitness(wanted: Platform, offered: Platform | None) -> int | None:
     """Tell how well an image runs where ``wanted`` does: higher is better, None not at all.
 
-    A processor runs what was built for earlier versions of it: arm/v7 runs v6, amd64/v3 runs amd64.
+    A processor runs what was built for earlier versions of it: arm/v7 runs v6, amd64/v3 runs amd64. Of the
+    system's version the beginning is enough: 10.0.20348 is 10.0.20348.2700, too.
     """
     if offered is None or (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
         return None
+    if wanted.version and not f"{offered.version}.".startswith(f"{wanted.version}."):
+        return None
+    exact = offered.version == wanted.version
     if offered.variant == wanted.variant:
-        return 100
+        return 100 if exact else 99
     have, want = _version(offered), _version(wanted)
-    return have if have is not None and want is not None and have < want else None
+    return 2 * have + exact if have is not None and want is not None and have < want else None
 
 
 def choose(wanted: Platform, offered: Sequence[Platform | None]) -> int | None:

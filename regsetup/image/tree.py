@@ -5,6 +5,7 @@ Pure but for the function that fetches a manifest.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class NoSuchPlatform(RegsetupError):
         super().__init__(
             f"{what} is not there for {wanted}",
             cause=f"it is there for {', '.join(there)}" if there else "it says no platform",
-            fix=f"--platform {there[0]}" if there else "leave --platform out",
+            fix=f"--platform {shlex.quote(there[0])}" if there else "leave --platform out",
         )
         self.there = there
 

@@ -10,7 +10,10 @@ from regsetup.image.platform import BadPlatform, Platform, choose, fitness, here
 
 NAMES = st.sampled_from(["amd64", "arm", "arm64", "386", "s390x", "riscv64", "x86_64", "aarch64", "armhf"])
 VARIANTS = st.sampled_from(["", "v1", "v2", "v3", "v5", "v6", "v7", "v8", "7", "softfloat"])
-PLATFORMS = st.builds(Platform.of, st.sampled_from(["linux", "windows", "Linux"]), NAMES, VARIANTS)
+VERSIONS = st.sampled_from(["", "10.0", "10.0.17763.1", "10.0.20348", "10.0.20348.2700"])
+PLATFORMS = st.builds(
+    Platform.of, st.sampled_from(["linux", "windows", "Linux"]), NAMES, VARIANTS, version=VERSIONS
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,7 @@ PLATFORMS = st.builds(Platform.of, st.sampled_from(["linux", "windows", "Linux"]
         ("linux/armhf", "linux/arm/v7"),
         ("linux/armv6l", "linux/arm/v6"),
         ("windows/amd64", "windows/amd64"),
+        ("Windows(10.0.20348.2700)/x86_64", "windows(10.0.20348.2700)/amd64"),
     ],
 )
 def test_every_spelling_becomes_one(text: str, shown: str) -> None:
@@ -34,7 +38,8 @@ def test_every_spelling_becomes_one(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "linux/arm/v7/"]
+    "text",
+    ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "linux/arm/v7/", "a()/b", "a(1/b", "(1)/b"],
 )
 def test_what_is_no_platform_is_refused(text: str) -> None:
     with pytest.raises(BadPlatform, match="not a platform"):
@@ -79,6 +84,13 @@ def test_what_is_chosen_fits_and_nothing_fits_better(
         ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], "linux/amd64/v2"),
         ("linux/arm64", ["linux/arm64/v8"], "linux/arm64"),
         ("linux/amd64", ["windows/amd64", "unknown/unknown"], None),
+        ("windows/amd64", ["windows(10.0.1)/amd64", "windows(10.0.2)/amd64"], "windows(10.0.1)/amd64"),
+        (
+            "windows(10.0.2)/amd64",
+            ["windows(10.0.1)/amd64", "windows(10.0.2.9)/amd64"],
+            "windows(10.0.2.9)/amd64",
+        ),
+        ("windows(10.0.2)/amd64", ["windows(10.0.20)/amd64", "windows/amd64"], None),
     ],
 )
 def test_older_variants_run_and_newer_do_not(wanted: str, offered: list[str], chosen: str | None) -> None:
@@ -91,6 +103,9 @@ def test_a_document_without_platform_has_none() -> None:
     assert Platform.read({"os": "linux", "architecture": "arm64", "variant": "v8"}) == Platform(
         "linux", "arm64"
     )
+    windows = {"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1"}
+    assert str(Platform.read(windows)) == "windows(10.0.17763.1)/amd64"
+    assert str(Platform.read(windows | {"os.version": "a/b"})) == "windows/amd64"
     documents: list[object] = [None, [], {}, {"os": "linux"}, {"os": 1, "architecture": "x"}, {"os": ""}]
     assert [Platform.read(one) for one in documents] == [None] * len(documents)
     assert not Platform("unknown", "unknown").known
