@@ -87,7 +87,7 @@ class Platform:
 
     @classmethod
     def read(cls, document: object) -> Self | None:
-        """Read ``os``, ``architecture``, ``variant`` and ``os.version`` of a JSON object, None without them."""
+        """Read what an index or a configuration says, None without ``os`` and ``architecture``."""
         fields: Mapping[str, object] = document if isinstance(document, dict) else {}
         os, architecture = fields.get("os"), fields.get("architecture")
         if not isinstance(os, str) or not isinstance(architecture, str) or not os or not architecture:
