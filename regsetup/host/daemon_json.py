@@ -21,6 +21,9 @@ INSECURE = "insecure-registries"
 MIRRORS = "registry-mirrors"
 _BLANKS = " \t\r\n"  # RFC 8259 section 2
 _SPACE = re.compile(f"[{_BLANKS}]*")
+_BOM = "\ufeff"
+_MARKED = "it begins with a byte order mark (BOM), which engines before 23.0 refuse"
+_SAVE = "save {} as UTF-8 without a byte order mark, then try again"  # Go is not as strict as RFC 8259
 _DECODER = json.JSONDecoder()
 
 
@@ -29,20 +32,18 @@ class DaemonJsonUnreadable(RegsetupError):
 
     code = "daemon-json-unreadable"
 
-    def __init__(self, detail: str, line: int, column: int) -> None:
-        super().__init__(
-            f"daemon.json can't be read: line {line}, column {column}",
-            cause=detail,
-            fix="mend the file by hand, then try again; dockerd would not start from it either",
-        )
+    def __init__(self, detail: str, line: int, column: int, mend: str | None = None) -> None:
+        super().__init__(f"daemon.json can't be read: line {line}, column {column}", cause=detail)
         self.line = line
         self.column = column
+        self._mend = mend or "mend {} by hand, then try again; dockerd would not start from it either"
+        self.fix = self._mend.format("the file")
 
     def of(self, path: Path) -> Self:
         """Name the file; who edits the text does not know it."""
         self.message = f"{path} can't be read: line {self.line}, column {self.column}"
         self.args = (self.message,)
-        self.fix = f"mend {path} by hand, then try again; dockerd would not start from it either"
+        self.fix = self._mend.format(path)
         return self
 
 
@@ -60,7 +61,7 @@ class Withdrawal:
 
     Attributes:
         reload: what a running engine must read on SIGHUP to let go; an absent key means "no change" to it
-            (moby#36632), an empty list means "none".
+            (moby#36632), an empty list means "none": the list stands there even if others took it out.
         final: what stays once the engine has let go.
     """
 
@@ -89,7 +90,7 @@ def decode(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
-        raise _unreadable("it is not UTF-8", before, len(before)) from error
+        raise _unreadable("it is not UTF-8", before, len(before), _SAVE) from error
 
 
 def entries(text: str | None, key: str) -> tuple[str, ...]:
@@ -162,16 +163,32 @@ def withdraw(current: str, before: str | None, entry: Entry) -> Withdrawal:
     Raises:
         DaemonJsonUnreadable: the file as it is now is not what dockerd reads.
     """
-    emptied = remove(current, entry)
+    emptied = remove(add(current, entry), entry)
     ours = add(before, entry)
     if current in (ours, remove(ours, entry)):
         return Withdrawal(emptied, before)
+    if not _has_content(current) or _member(_members(current), entry.key) is None:
+        return Withdrawal(emptied, current)  # others took the list out
     if entries(emptied, entry.key):
         return Withdrawal(emptied, emptied)
     found = _member(_members(before), entry.key) if _has_content(before) else None
     if found is None:
         return Withdrawal(emptied, without_key(emptied, entry.key))
     return Withdrawal(emptied, _as_null(emptied, entry.key) if found.value is None else emptied)
+
+
+def has(text: str | None, entry: Entry) -> bool:
+    """Tell whether the list has ``entry``, in whatever spelling dockerd takes for the same.
+
+    Raises:
+        DaemonJsonUnreadable: the file or this list is not what dockerd reads.
+    """
+    return _bare(entry.value) in map(_bare, entries(text, entry.key))
+
+
+def _bare(value: str) -> str:
+    """dockerd ends mirrors with a slash by itself."""
+    return value.rstrip("/")
 
 
 def _as_null(text: str, key: str) -> str:
@@ -184,9 +201,9 @@ def _has_content(text: str | None) -> bool:
     return text is not None and bool(text.strip(_BLANKS))
 
 
-def _unreadable(detail: str, text: str, position: int) -> DaemonJsonUnreadable:
+def _unreadable(detail: str, text: str, position: int, mend: str | None = None) -> DaemonJsonUnreadable:
     line = text.count("\n", 0, position) + 1
-    return DaemonJsonUnreadable(detail, line, position - text.rfind("\n", 0, position))
+    return DaemonJsonUnreadable(detail, line, position - text.rfind("\n", 0, position), mend)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -196,10 +213,14 @@ def _no_constant(name: str) -> NoReturn:
 def _members(text: str | None) -> list[_Span]:
     """Return the members of the object that ``text`` is, each with its place."""
     text = text or ""
+    if text.startswith(_BOM):
+        raise _unreadable(_MARKED, text, 0, _SAVE)
     try:
         document = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise DaemonJsonUnreadable(error.msg, error.lineno, error.colno) from error
+    except RecursionError as error:
+        raise _unreadable("its lists and objects are nested too deeply", text, 0) from error
     except ValueError as error:
         name = str(error)
         raise _unreadable(f"{name} is not JSON (RFC 8259 section 6)", text, text.find(name)) from error

@@ -24,12 +24,17 @@ def is_insecure(info: Info, address: str) -> bool:
     index = registries.get("IndexConfigs", {}).get(address)
     if index is not None:
         return not index["Secure"]
+    return is_covered(info, address)
+
+
+def is_covered(info: Info, address: str) -> bool:
+    """Tell whether a network of the engine's insecure list, such as loopback's, holds the host."""
     host = host_of(address)
     try:
         ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         return False
-    networks = registries.get("InsecureRegistryCIDRs") or []
+    networks = _registries(info).get("InsecureRegistryCIDRs") or []
     return any(ip in ipaddress.ip_network(network) for network in networks)
 
 

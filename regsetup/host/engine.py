@@ -100,12 +100,14 @@ class Dockerd:
         Raises:
             FlagConflict: the flag of the same meaning is set for the running engine, or for its next start.
         """
+        if places := self.flag_places(key):
+            raise FlagConflict(key, places, self.config)
+
+    def flag_places(self, key: str) -> tuple[str, ...]:
+        """Return where the flag of the same meaning as ``key`` is set, for this run or the next start."""
         flag = FLAG_OF[key]
-        places = [place for place, text in self.flag_files if names_flag(text, flag)]
-        if not places and self.values(flag):
-            places = [f"the command line of process {self.pid}"]
-        if places:
-            raise FlagConflict(key, tuple(places), self.config)
+        places = tuple(place for place, text in self.flag_files if names_flag(text, flag))
+        return places or ((f"the command line of process {self.pid}",) if self.values(flag) else ())
 
 
 def flag_values(args: tuple[str, ...], flag: str) -> tuple[str, ...]:

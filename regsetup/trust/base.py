@@ -231,11 +231,7 @@ class Client(ABC):
         Raises:
             CannotTakeBack: others have changed the file, and ours is not to be found in it.
         """
-        content = self.without_us(read(touched.path), touched)
-        if content is None:
-            remove_file(touched.path)
-        else:
-            write_atomic(touched.path, content)
+        become(touched.path, self.without_us(read(touched.path), touched))
         return None
 
     def without_us(self, current: bytes | None, touched: Touched) -> bytes | None:
@@ -253,6 +249,14 @@ class Client(ABC):
     def settle(self) -> str | None:
         """Do what must follow the last edit, if anything; returns what is left for a person to do."""
         return None
+
+
+def become(path: Path, content: bytes | None) -> None:
+    """Give a file its content, or remove it for None."""
+    if content is None:
+        remove_file(path)
+    else:
+        write_atomic(path, content)
 
 
 def taken_back(current: bytes | None, touched: Touched) -> bytes | None:

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from regsetup.host.daemon_json import INSECURE, MIRRORS, DaemonJsonUnreadable, Entry, add, decode, entries
+from regsetup.host.daemon_json import (
+    INSECURE,
+    MIRRORS,
+    DaemonJsonUnreadable,
+    Entry,
+    add,
+    decode,
+    entries,
+    has,
+)
 from regsetup.host.daemon_json import withdraw as withdraw_text
-from regsetup.host.docker_info import follows, names
+from regsetup.host.docker_info import follows, is_covered, names
 from regsetup.host.engine import Manager
-from regsetup.trust.base import CannotTakeBack, Client, Edit, Plan, read
+from regsetup.trust.base import CannotTakeBack, Client, Edit, Plan, become, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +61,7 @@ class DaemonEntry(Client):
         except DaemonJsonUnreadable as error:
             raise error.of(engine.config) from None
         does = info is not None and follows(info, entry)
-        if does and after != text:
+        if info is not None and does and after != text and not self._only_remembers(info, entry, text):
             return Plan((), enough)
         if after != text:
             engine.check_flags(self.key)
@@ -69,17 +78,19 @@ class DaemonEntry(Client):
     def take_back(self, touched: Touched) -> str | None:
         """Undo; a running engine lets go of an entry only if it reads the list without it, if only ``[]``.
 
+        Others may have taken the entry out of the file, and the engine has it still.
+
         Raises:
             CannotTakeBack: daemon.json can't be read any more.
         """
         current = read(touched.path)
-        note = None
-        if touched.path == self._control.engine.config and current not in (None, touched.before):
+        final, note = self.without_us(current, touched), None
+        if touched.path == self._control.engine.config and self._must_read_again(current, touched):
             (value,) = touched.added
             entry, text = Entry(self.key, value), self._withdrawal(current or b"", touched).reload
             keeps = self._keeps(text)
             note = _left(self._control.change(text, lambda info: not names(info, entry) and keeps(info)))
-        super().take_back(touched)
+        become(touched.path, final)
         return note
 
     def without_us(self, current: bytes | None, touched: Touched) -> bytes | None:
@@ -92,6 +103,26 @@ class DaemonEntry(Client):
             return super().without_us(current, touched)
         final = self._withdrawal(current or b"", touched).final
         return None if final is None else final.encode()
+
+    def _only_remembers(self, info: Info, entry: Entry, text: str | None) -> bool:
+        """Tell whether the engine has an entry that its next start will not give it, by file or flag.
+
+        Others have taken it out, and did not make the engine read the file. Where its flags can't be seen,
+        they may well be what gives it the entry.
+        """
+        covered = self.key == INSECURE and is_covered(info, entry.value)
+        if covered or has(text, entry) or not names(info, entry):
+            return False
+        engine = self._control.engine
+        return bool(engine.args) and not engine.flag_places(self.key)
+
+    def _must_read_again(self, current: bytes | None, touched: Touched) -> bool:
+        if current not in (None, touched.before):
+            return True
+        (value,) = touched.added
+        info, entry = self._control.probe.info(), Entry(self.key, value)
+        there = None if current is None else decode(current)
+        return info is not None and self._only_remembers(info, entry, there)
 
     def _withdrawal(self, current: bytes, touched: Touched) -> Withdrawal:
         (value,) = touched.added

@@ -161,8 +161,11 @@ add_entries() { # fails if there is nothing to reload
         printf '%s %s\n' "$key" "$value" >>"$entries.new"
     done <"$entries"
     if dockerd_pid >/dev/null && engine_lists "$entries" all; then
-        if [ -s "$entries.new" ]; then say "docker: does so for $address already"; fi
-        return 1
+        if [ ! -s "$entries.new" ]; then return 1; fi
+        if flag_in_the_way "$entries.new" >/dev/null; then # else dockerd only remembers what others took out
+            say "docker: does so for $address already"
+            return 1
+        fi
     fi
     if [ ! -s "$entries.new" ]; then return; fi
     if flag=$(flag_in_the_way "$entries.new"); then
@@ -181,10 +184,14 @@ add_entries() { # fails if there is nothing to reload
 
 let_go() { # let_go FILE NOTE: an engine lets go of an entry only if it reads the list without it, if only as []
     find_docker
-    if [ "$1" != "$daemon_json" ] || [ ! -e "$1" ] || same "$1" "$2.before"; then return; fi
-    dockerd_pid >/dev/null || return 0
-    cp -p "$1" "$2.without"
-    change "$2.without" cut "$2.added" "$2"
+    if [ "$1" != "$daemon_json" ] || [ ! -d "${1%/*}" ] || ! dockerd_pid >/dev/null; then return 0; fi
+    if [ ! -e "$1" ] || same "$1" "$2.before"; then
+        engine_lists "$2.added" any || return 0 # others took it out, and dockerd may remember it
+    fi
+    content "$1" >"$2.without"
+    for operation in add cut; do # the list must stand there, if only as []
+        change "$2.without" "$operation" "$2.added" "$2"
+    done
     replace "$1" <"$2.without"
     reload "$2.added" no
 }

@@ -123,6 +123,35 @@ def test_an_entry_that_the_engine_has_not_read_yet_is_brought_to_it(
     assert status(docker_client, plain).state is State.TRUSTS
 
 
+FORGOTTEN = ["{}\n", '{"debug": false}', None]
+
+
+@pytest.mark.parametrize("theirs", FORGOTTEN, ids=["original", "others", "gone"])
+def test_an_entry_that_others_took_out_and_the_engine_remembers_is_put_back_or_let_go(
+    private_engine: PrivateEngine, docker_client: Docker, theirs: str | None
+) -> None:
+    """A tool that writes daemon.json anew does not reload the engine; the next restart forgets the entry."""
+    plain, kept, probe = Registry("registry.lan:5000", None), MemoryLedger(), EngineProbe(private_engine.url)
+
+    def rewrite() -> None:
+        private_engine.daemon_json.unlink()
+        if theirs is not None:
+            private_engine.daemon_json.write_text(theirs)
+
+    install(docker_client, plain, kept)
+    rewrite()
+    assert status(docker_client, plain).state is State.DIFFERS
+    assert install(docker_client, plain, kept).paths == (private_engine.daemon_json,)
+    assert plain.address in private_engine.daemon_json.read_text()
+    rewrite()
+    assert is_listed(probe.info() or {}, plain.address)
+    assert remove(docker_client, plain.address, kept).notes == ()
+    assert not is_listed(probe.info() or {}, plain.address)
+    left = private_engine.daemon_json.read_text() if private_engine.daemon_json.exists() else None
+    private_engine.daemon_json.write_text("{}\n")
+    assert left == theirs
+
+
 def test_a_loopback_address_is_left_alone_and_that_is_said(docker_client: Docker) -> None:
     done = install(docker_client, Registry("localhost:5000", None), MemoryLedger())
     assert done.paths == ()
@@ -277,6 +306,17 @@ def test_the_exported_script_makes_a_running_engine_follow_and_let_go(
     try:
         sh("--for", "docker")
         prove_engine(sdk, registry.address, None, repository="proof")
+        for theirs in ("{}\n", '{"debug": false}'):  # taken out by others, and remembered by the engine
+            private_engine.daemon_json.write_text(theirs)
+            sh("--for", "docker")
+            assert registry.address in private_engine.daemon_json.read_text()
+            private_engine.daemon_json.write_text(theirs)
+            sh("--remove")
+            assert private_engine.daemon_json.read_text() == theirs
+            with pytest.raises(PlainHttpRefused):
+                prove_engine(sdk, registry.address, None, repository="proof")
+            private_engine.daemon_json.write_bytes(original)
+            sh("--for", "docker")
         sh("--remove")
         with pytest.raises(PlainHttpRefused):
             prove_engine(sdk, registry.address, None, repository="proof")

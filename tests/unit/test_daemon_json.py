@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -77,6 +78,16 @@ def test_withdrawing_after_a_kill_between_the_two_writes_still_gives_back_the_by
         assert withdraw(half_way, text, OURS).final == text
 
 
+@given(texts())
+def test_a_list_that_others_took_out_is_read_once_more_as_empty_and_the_file_stays(text: str | None) -> None:
+    """The engine has the entry still, and an absent key means no change to it."""
+    for theirs in ('{"debug": true}', "{\n}", "", text or ""):
+        if OURS.value not in entries(theirs, INSECURE):
+            taken = withdraw(theirs, '{"debug": false}', OURS)
+            assert parsed(taken.reload) == {**parsed(theirs), INSECURE: list(entries(theirs, INSECURE))}
+            assert taken.final == theirs or INSECURE in parsed(theirs)
+
+
 def test_an_entry_that_others_followed_is_taken_from_the_middle() -> None:
     text = '{"insecure-registries": ["a", "registry.lan:5000", "b"]}'
     assert remove(text, OURS) == '{"insecure-registries": ["a", "b"]}'
@@ -118,6 +129,7 @@ def test_the_file_of_an_engine_without_any_is_readable() -> None:
         ('{"insecure-registries": [1]}', 1, 25, "must be a list of strings"),
         ('{\n"a": NaN}', 2, 6, "NaN is not JSON"),
         ("\ufeff{}", 1, 1, "BOM"),
+        ('{"a": ' + "[" * 99_999 + "]" * 99_999 + "}", 1, 1, "nested too deeply"),
         ('{"a": 1} x', 1, 10, "Extra data"),
     ],
 )
@@ -134,6 +146,11 @@ def test_what_dockerd_would_not_read_is_an_error_with_its_place(
 def test_bytes_that_are_not_utf8_are_an_error_with_their_place() -> None:
     with pytest.raises(DaemonJsonUnreadable, match="line 2, column 3"):
         decode(b'{\n "\xff": 1}')
+    with pytest.raises(DaemonJsonUnreadable) as caught:
+        decode(b"\xff\xfe{\0}\0")
+    assert caught.value.of(Path("/d.json")).fix == (
+        "save /d.json as UTF-8 without a byte order mark, then try again"
+    )
     assert decode(b"{}\r\n") == "{}\r\n"
 
 

@@ -269,7 +269,7 @@ def test_a_daemon_json_that_is_a_link_stays_one_and_keeps_its_mode(
 
 
 def test_a_byte_order_mark_is_an_error_and_the_file_stays(tmp_path: Path) -> None:
-    """Go refuses it as Python does: dockerd would not start from it either."""
+    """Engines before 23.0 refuse it, and no text editor shows it."""
     content = b"\xef\xbb\xbf{}"
     (tmp_path / "daemon.json").write_bytes(content)
     with pytest.raises(DaemonJsonUnreadable):
