@@ -88,7 +88,7 @@ def blob(
         name = reached.repository(reference)
         pieces = inspection.blob(reached.client, name, wanted)
         if output is None:
-            _to_stdout(pieces, name, wanted)
+            _to_stdout(pieces, f"{reached.place.address}/{name}", wanted)
             return render.Outcome()
         write_atomic(output, pieces)
     size = output.stat().st_size

@@ -200,6 +200,7 @@ class RegistryClient:
         digest = reference if isinstance(reference, Digest) else named_digest(self._transport, ask, headers)
         if digest is None or "Content-Length" not in headers:
             fetched = self.get_manifest(repository, reference)
+            parse_json(self._transport, ask, fetched.content)  # any web server says 200
             return Descriptor(fetched.media_type, fetched.digest, len(fetched.content))
         return Descriptor(headers.get("Content-Type", ""), digest, size(self._transport, ask, headers))
 

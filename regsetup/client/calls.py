@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regsetup.client.transport import Answer, Transport
 
 MAX_BODY = 16 << 20  # bytes of JSON; registry:2 gives all tags of a repository at once
+_PAGES = 10_000  # of one list: a million names where a registry gives a hundred at once
 _LINK = re.compile(r'<([^>]*)>((?:\s*;(?:[^",;]|"[^"]*")*)*)')
 _PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s",;]*))')
 
@@ -82,10 +83,10 @@ def pages(transport: Transport, ask: Ask, none: frozenset[int] = frozenset()) ->
         none: statuses that say that there is no such list; nothing is yielded then.
 
     Raises:
-        UnexpectedAnswer: no JSON object, or pages that go round in a circle.
+        UnexpectedAnswer: no JSON object, or pages that go round in a circle or come to no end.
     """
-    seen = set()
-    while True:
+    seen: set[str] = set()
+    while len(seen) < _PAGES:
         seen.add(ask.target)
         answer = call(transport, ask, 200, *none)
         if answer.status in none:
@@ -98,6 +99,7 @@ def pages(transport: Transport, ask: Ask, none: frozenset[int] = frozenset()) ->
         ask = Ask(ask.method, transport.follow(ask, here, following), ask.headers)
         if ask.target in seen:
             raise UnexpectedAnswer(transport.endpoint.address, str(ask), "its pages go round in a circle")
+    raise UnexpectedAnswer(transport.endpoint.address, str(ask), f"more than {_PAGES} pages")
 
 
 def next_page(header: str) -> str | None:

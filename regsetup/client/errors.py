@@ -118,7 +118,10 @@ class Unauthorized(RegistryError):
         if user is None:
             message, fix = f"{address} wants a login", f"regsetup login {address}, or regsetup adduser NAME"
         else:
-            message, fix = f"{address} refuses {user!r} with this password", f"regsetup passwd {user}"
+            message, fix = (
+                f"{address} refuses {user!r} with this password",
+                f"regsetup login {address} --user {user}; on the registry's machine regsetup passwd {user}",
+            )
         super().__init__(message, cause=said or "it answered 401", fix=fix)
 
 

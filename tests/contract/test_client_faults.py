@@ -258,17 +258,24 @@ BARE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    "head", [BARE, b"HTTP/1.1 200 OK\r\nDocker-Content-Digest: " + str(DIGEST).encode() + b"\r\n\r\n"]
+    "head",
+    [BARE, b"HTTP/1.1 200 OK\r\nDocker-Content-Digest: " + str(Digest.of(b"{}")).encode() + b"\r\n\r\n"],
 )
 def test_a_manifest_whose_head_does_not_say_what_it_should_is_fetched(head: bytes) -> None:
     """registry.redhat.io gives no digest (regclient#363), and proxies take lengths away."""
 
     def handler(request: Request) -> bytes | list[bytes]:
-        return [head] if request.method == "HEAD" else reply(200, CONTENT, Content_Type=OCI)
+        return [head] if request.method == "HEAD" else reply(200, b"{}", Content_Type=OCI)
 
     seen: list[object] = []
     asked(handler, lambda client: seen.append(client.head_manifest("a", "1.0")))
-    assert seen == [Descriptor(OCI, DIGEST, len(CONTENT))]
+    assert seen == [Descriptor(OCI, Digest.of(b"{}"), 2)]
+
+
+def test_a_web_server_that_says_yes_to_everything_has_no_manifest() -> None:
+    page = reply(200, b"<html>", Content_Type="text/html")
+    error = refused(UnexpectedAnswer, lambda _: page, lambda client: client.head_manifest("a", "1.0"))
+    assert error.cause == "no JSON"
 
 
 def test_a_blob_is_there_whether_its_head_says_its_length_or_not() -> None:
@@ -512,6 +519,17 @@ def test_pages_are_followed_by_link() -> None:
     requests = asked(handler, lambda client: seen.extend(client.tags("a")))
     assert seen == ["1", "2", "3"]
     assert [request.target for request in requests] == list(pages)
+
+
+@pytest.mark.slow
+def test_pages_without_end_end() -> None:
+    numbers = itertools.count()
+
+    def handler(_: Request) -> bytes:
+        return reply_json({"tags": []}, Link=f'</v2/a/tags/list?last={next(numbers)}>; rel="next"')
+
+    error = refused(UnexpectedAnswer, handler, lambda client: list(client.tags("a")))
+    assert error.cause == "more than 10000 pages"
 
 
 @pytest.mark.parametrize(
