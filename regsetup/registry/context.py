@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 CORES = os.cpu_count() or 1
+BULK = 8  # threads that send and receive blobs
 
 
 BATCH = 1 << 20  # bytes of an upload that are written and hashed at once
@@ -60,11 +61,12 @@ class Context:
 
     Attributes:
         disk: threads that wait for the disk.
-        bulk: threads that send blobs.
+        bulk: threads that send and receive blobs.
         hashing: threads that verify what is on disk; few, so that they don't starve the rest.
         sealing: threads that encrypt ahead of those that send.
         sending: how many blobs are sent right now.
         receiving: how many uploads send bytes right now.
+        turns: how many of both have a thread, or wait for one.
         mirror: what is behind a pull-through cache; None for a registry that takes pushes.
         received: bytes of blobs that came since the start.
         buffers: memory for uploads, lent while a thread reads: who waits for a slow client has none.
@@ -73,11 +75,12 @@ class Context:
     settings: Settings
     store: Store
     disk: ThreadPoolExecutor = field(default_factory=lambda: _threads("disk", 8))
-    bulk: ThreadPoolExecutor = field(default_factory=lambda: _threads("bulk", 8))
+    bulk: ThreadPoolExecutor = field(default_factory=lambda: _threads("bulk", BULK))
     hashing: ThreadPoolExecutor = field(default_factory=lambda: _threads("verify", CORES))
     sealing: ThreadPoolExecutor = field(default_factory=lambda: _threads("seal", CORES))
     sending: int = 0
     receiving: int = 0
+    turns: int = 0
     mirror: Mirror | None = None
     received: int = 0
     buffers: Buffers = field(default_factory=Buffers)

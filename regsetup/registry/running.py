@@ -17,7 +17,7 @@ from regsetup.registry.auth import Authenticator
 from regsetup.registry.context import Context
 from regsetup.registry.disk.store import open_store
 from regsetup.registry.settings import BACKLOG
-from regsetup.registry.tls import CertificateUnusable, tls_context
+from regsetup.registry.tls import CertificateUnusable, load, tls_context
 from regsetup.registry.wire.connection import Connection
 
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ async def _watch_certificate(settings: Settings, tls: ssl.SSLContext, hangup: as
         loaded = times
         try:
             tls_context(settings)  # a pair that does not fit would spoil the context it is loaded into
-            if settings.tls_cert is not None:
-                tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                load(tls, settings.tls_cert, settings.tls_key)
             log.info("certificate loaded again: %s", settings.tls_cert)
-        except (CertificateUnusable, OSError) as error:
-            log.warning("certificate not loaded, the old one stays: %s: %s", settings.tls_cert, error)
+        except CertificateUnusable as error:
+            log.warning("certificate not loaded, the old one stays: %s: %s", settings.tls_cert, error.cause)
 
 
 def _certificate_times(settings: Settings) -> tuple[int, ...]:

@@ -15,13 +15,14 @@ from regsetup.registry.errors import ManifestUnknown
 from regsetup.registry.survey import Damage, Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from regsetup.reference import Digest, Reference
     from regsetup.registry.store import Entry, Store
 
     Told = Callable[[int, int], None]
+    Names = dict[Digest, dict[Digest, str]]
 
 
 @dataclass(slots=True)
@@ -46,20 +47,23 @@ def scrub(root: Path, told: Told, only: Reference | None = None, *, sparse: bool
     store = open_store(root)
     done = Scrubbed()
     users: dict[Digest, str] = {}
+    names: Names = {}  # other digests of the same bytes, as registry:2 keeps sha512, and their repositories
     for repository in [only.repository] if only else sorted(store.repositories.each()):
         survey = Survey(store, repository)
         done.damaged += _relevant(survey, only)
         for digest in _chosen(survey, only, done):
             users.update(dict.fromkeys(survey.manifests[digest] & {digest}, repository))
-            _note_needs(survey, digest, users, done, sparse=sparse)
+            _note_needs(survey, digest, users, names, done, sparse=sparse)
     found = (store.blobs.entry(digest) for digest in users) if only else store.blobs.each()
     entries = [entry for entry in found if entry is not None]
     total = sum(entry.size for entry in entries)
     for entry in entries:
-        if not _holds(store, entry, lambda read: told(done.size + read, total)):
-            done.damaged.append(
-                Damage(users.get(entry.digest, ""), f"{entry.digest} has other bytes on disk")
-            )
+        others = names.get(entry.digest, {})
+        wrong = _wrong(store, entry, others, lambda read: told(done.size + read, total))
+        done.damaged += [
+            Damage(others.get(digest) or users.get(digest, ""), f"{digest} has other bytes on disk")
+            for digest in wrong
+        ]
         done.blobs += 1
         done.size += entry.size
     return done
@@ -88,13 +92,21 @@ def _chosen(survey: Survey, only: Reference | None, done: Scrubbed) -> set[Diges
 
 
 def _note_needs(
-    survey: Survey, digest: Digest, users: dict[Digest, str], done: Scrubbed, *, sparse: bool
+    survey: Survey,
+    digest: Digest,
+    users: dict[Digest, str],
+    names: Names,
+    done: Scrubbed,
+    *,
+    sparse: bool,
 ) -> None:
     for need in survey.references[digest].needs:
         target = survey.target(need.digest)
         stored = survey.store.blobs.entry(target) is not None
         if stored:
             users.setdefault(target, survey.name)
+            if target != need.digest:
+                names.setdefault(target, {})[need.digest] = survey.name
         if (stored and survey.links_to(need.digest)) or need.elsewhere or sparse:
             continue
         if _still_there(survey, digest):
@@ -110,11 +122,15 @@ def _still_there(survey: Survey, digest: Digest) -> bool:
     return True
 
 
-def _holds(store: Store, entry: Entry, told: Callable[[int], None]) -> bool:
-    hasher = hashlib.new(entry.digest.algorithm)
+def _wrong(store: Store, entry: Entry, others: Iterable[Digest], told: Callable[[int], None]) -> list[Digest]:
+    """Return which digests the bytes of a blob do not have: its own, and the ``others`` that it goes by."""
+    digests = [entry.digest, *others]
+    hashers = {digest.algorithm: hashlib.new(digest.algorithm) for digest in digests}
     read = 0
     for piece in store.blobs.pieces(entry.digest):
-        hasher.update(piece)
+        for hasher in hashers.values():
+            hasher.update(piece)
         read += len(piece)
         told(read)
-    return hasher.hexdigest() == entry.digest.hex or store.blobs.entry(entry.digest) is None
+    wrong = [digest for digest in digests if hashers[digest.algorithm].hexdigest() != digest.hex]
+    return [] if store.blobs.entry(entry.digest) is None else wrong

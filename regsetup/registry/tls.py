@@ -8,6 +8,7 @@ from regsetup.errors import RegsetupError
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
     from regsetup.registry.settings import Settings
 
@@ -41,8 +42,22 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     # Whatever both sides know is safe, and clients written in Go ask first for what their processor does
     # best: AES-128, mostly. Python has a server choose AES-256, a tenth to a fifth more to compute.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise CertificateUnusable(str(settings.tls_cert), str(error)) from error
+    load(context, settings.tls_cert, settings.tls_key)
     return context
+
+
+def load(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """Have a context serve a certificate, never asking anybody for a passphrase.
+
+    Raises:
+        CertificateUnusable: says which file and why.
+    """
+    try:
+        context.load_cert_chain(cert, key, password=_locked)
+    except OSError as error:  # ssl.SSLError is one
+        raise CertificateUnusable(str(cert), str(error)) from error
+
+
+def _locked() -> str:
+    """Answer OpenSSL, which would ask at the terminal otherwise, with every client waiting."""
+    raise OSError("the key has a passphrase: write it without one, `openssl pkey -in KEY -out NEW`")

@@ -2,9 +2,9 @@
 
 The connection's socket is taken over for it (``Channel.seize``). Sending: sendfile(2), or under TLS pieces
 that are read, encrypted and sent, by two threads while cores are free. Receiving: a mebibyte at a time is
-read, written and hashed, while another thread hashes the one before. A thread serves one client for a slice
-of bytes, so that many share few threads; a client that takes or gives nothing for a moment is waited for on
-the event loop.
+read, written and hashed, while another thread hashes the one before. A thread serves one client for a turn: a
+slice of bytes, less where the client keeps it waiting and others want it. So many share few threads, and
+clients that are slower than we are, silent or not, are waited for on the event loop.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import socket
 import struct
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from regsetup.registry.context import Buffers, Context, in_thread
+from regsetup.registry.context import BULK, Buffers, Context, in_thread
 from regsetup.registry.wire.intake import Intake
+from regsetup.registry.wire.line import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
     from regsetup.registry.store import Upload
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from regsetup.registry.wire.request import Request
     from regsetup.registry.wire.response import Response
 
+T = TypeVar("T")
 PIECE = 512 << 10  # bytes a sendfile(2)
 SLICE = 64 << 20  # bytes that one client may give or take before another gets the thread
 PATIENCE = 30  # milliseconds a thread waits for a socket before it leaves that to the loop
@@ -58,30 +61,47 @@ async def send(
         while offset < end or line.holds:
             begin = offset
             helper = context.sealing if context.cores_are_free else None
-            offset = await in_thread(context.bulk, partial(_send, line, descriptor, begin, end, helper))
+            offset = await _turn(context, partial(_send, line, descriptor, begin, end, helper))
             if line.holds or offset - begin < min(SLICE, end - begin):
                 await line.until(select.POLLOUT, context.settings.idle_timeout)
     finally:
         context.sending -= 1
 
 
-def _send(line: Line, descriptor: int, offset: int, end: int, helper: ThreadPoolExecutor | None) -> int:
+async def _turn(context: Context, work: Callable[[Patience], T]) -> T:
+    """Do something in a thread as soon as one is free, with less patience the more wait for one."""
+    context.turns += 1
+    try:
+        patience = Patience(PATIENCE, lambda: BULK / context.turns)
+        return await in_thread(context.bulk, partial(work, patience))
+    finally:
+        context.turns -= 1
+
+
+def _send(
+    line: Line,
+    descriptor: int,
+    offset: int,
+    end: int,
+    helper: ThreadPoolExecutor | None,
+    patience: Patience,
+) -> int:
     """Send until the end, the end of the slice, or until the client takes nothing; return the offset."""
     stop = min(end, offset + SLICE)
     if line.tls is None:
-        return _send_file(line, descriptor, offset, stop)
+        return _send_file(line, descriptor, offset, stop, patience)
     if helper is None or stop - offset <= TLS_PIECE:
-        return _send_sealed(line, descriptor, offset, stop)
-    return _send_ahead(line, descriptor, offset, stop, helper)
+        return _send_sealed(line, descriptor, offset, stop, patience)
+    return _send_ahead(line, descriptor, offset, stop, helper, patience)
 
 
-def _send_file(line: Line, descriptor: int, offset: int, stop: int) -> int:
+def _send_file(line: Line, descriptor: int, offset: int, stop: int, patience: Patience) -> int:
     connection = line.socket.fileno()
     while offset < stop:
         try:
             sent = os.sendfile(connection, descriptor, offset, min(PIECE, stop - offset))
         except BlockingIOError:
-            if not line.wait(select.POLLOUT, PATIENCE):
+            if not line.wait(select.POLLOUT, patience):
                 break
             continue
         if sent == 0:
@@ -90,15 +110,17 @@ def _send_file(line: Line, descriptor: int, offset: int, stop: int) -> int:
     return offset
 
 
-def _send_sealed(line: Line, descriptor: int, offset: int, stop: int) -> int:
+def _send_sealed(line: Line, descriptor: int, offset: int, stop: int, patience: Patience) -> int:
     """The same under TLS; what is encrypted and not sent yet stays with the line."""
     buffer = memoryview(bytearray(TLS_PIECE))
-    while _flush(line) and offset < stop:
+    while _flush(line, patience) and offset < stop:
         offset += _seal(line, descriptor, buffer[: stop - offset], offset)
     return offset
 
 
-def _send_ahead(line: Line, descriptor: int, offset: int, stop: int, helper: ThreadPoolExecutor) -> int:
+def _send_ahead(
+    line: Line, descriptor: int, offset: int, stop: int, helper: ThreadPoolExecutor, patience: Patience
+) -> int:
     """The same, while another thread encrypts what comes next."""
     room, sealed = threading.Semaphore(AHEAD), queue.SimpleQueue[bool]()
     goes_on = True
@@ -116,7 +138,7 @@ def _send_ahead(line: Line, descriptor: int, offset: int, stop: int, helper: Thr
 
     work = helper.submit(seal)
     try:
-        while sealed.get() and _flush(line):
+        while sealed.get() and _flush(line, patience):
             room.release()
     finally:
         goes_on = False
@@ -125,10 +147,10 @@ def _send_ahead(line: Line, descriptor: int, offset: int, stop: int, helper: Thr
     return offset
 
 
-def _flush(line: Line) -> bool:
+def _flush(line: Line, patience: Patience) -> bool:
     """Send what is encrypted; False if the client takes nothing for a moment."""
     while not line.flush():
-        if not line.wait(select.POLLOUT, PATIENCE):
+        if not line.wait(select.POLLOUT, patience):
             return False
     return True
 
@@ -172,14 +194,14 @@ async def receive(context: Context, request: Request, upload: Upload) -> None:
     try:
         while not intake.framing.done:
             fill = partial(_fill, intake, context.buffers, upload, parallel=context.cores_are_free)
-            if not await in_thread(context.bulk, fill):
+            if not await _turn(context, fill):
                 await intake.until_more(context.settings.idle_timeout)
     finally:
         context.receiving -= 1
         context.received += upload.size - begin
 
 
-def _fill(intake: Intake, memory: Buffers, upload: Upload, *, parallel: bool) -> bool:
+def _fill(intake: Intake, memory: Buffers, upload: Upload, patience: Patience, *, parallel: bool) -> bool:
     """Take in a slice, or what there is; False if the client gives nothing more for now.
 
     One buffer is read into while the other is still hashed.
@@ -190,7 +212,7 @@ def _fill(intake: Intake, memory: Buffers, upload: Upload, *, parallel: bool) ->
         try:
             while goes_on and upload.size < stop and not intake.framing.done:
                 try:
-                    goes_on = intake.collect(buffers[0], PATIENCE)
+                    goes_on = intake.collect(buffers[0], patience)
                 finally:
                     if intake.count:
                         upload.append([buffers[0][: intake.count]], parallel=parallel)
@@ -216,7 +238,7 @@ async def read(context: Context, request: Request, limit: int) -> bytes | None:
     buffer = memoryview(bytearray(READ))
     body = bytearray()
     while not intake.framing.done:
-        goes_on = intake.collect(buffer, 0)
+        goes_on = intake.collect(buffer, Patience(0))
         body += buffer[: intake.count]
         if not goes_on:
             await intake.until_more(context.settings.idle_timeout)

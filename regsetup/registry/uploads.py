@@ -46,7 +46,7 @@ async def append(context: Context, request: Request, route: Route) -> Response:
         context.check_space(request.length or 0)
         _check_range(request, route.repository, upload)
         await _receive(context, request, upload)
-        size = upload.size
+        size = context.store.uploads.size(route.repository, route.reference)  # cancelled meanwhile: 404
     return _accepted(route.repository, route.reference, size)
 
 

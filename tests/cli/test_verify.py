@@ -130,6 +130,23 @@ def test_a_damaged_link_to_a_layer_or_a_platform_is_found(
         Path(link).write_bytes(whole)
 
 
+def test_a_sha512_that_leads_to_another_layer_is_found(tmp_path: Path) -> None:
+    """registry:2 keeps sha512 as a link to the sha256: both digests are to hold."""
+    one, two = (Digest.of(layer, "sha512") for layer in (b"one", b"two"))
+    with Running.start(tmp_path / "data") as running, running.client() as client:
+        client.push_image("app", "1.0", (b"one", b"two"), algorithm="sha512")
+        places = Layout(running.root)
+        for content in (b"one", b"two"):
+            client.push_blob("app", content)
+            link = Path(places.layer_link("app", Digest.of(content, "sha512")))
+            link.write_text(str(Digest.of(content)))
+        assert on_disk(running) == on_disk(running, "app:1.0") == []
+        Path(places.layer_link("app", one)).write_text(str(Digest.of(b"two")))
+        assert on_disk(running) == on_disk(running, "app:1.0") == [f"app: {one} has other bytes on disk"]
+        Path(places.blob(Digest.of(b"two"))).write_bytes(b"tw0")
+        assert f"app: {two} has other bytes on disk" in on_disk(running)
+
+
 def test_what_is_asked_for_and_not_there_is_found(running: Running, client: Client) -> None:
     fill(client)
     assert on_disk(running, "one:2.0") == ["one: 2.0 is not there"]

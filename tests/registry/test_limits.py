@@ -15,6 +15,7 @@ import pytest
 
 from regsetup.reference import Digest
 from regsetup.registry.content import OCI_IMAGE
+from regsetup.registry.context import BULK
 from tests.registry.harness import (
     Client,
     Running,
@@ -273,6 +274,29 @@ def test_a_client_that_sends_nothing_is_dropped(tmp_path: Path, body: bytes) -> 
         eventually(lambda: client.get(location)["Range"] == f"0-{max(len(body) - 1, 0)}")
 
 
+def test_a_push_that_was_cancelled_meanwhile_is_not_acknowledged(registry: Running, client: Client) -> None:
+    content = bytes(1000)
+    with begin_push(registry, client, 2 * len(content)) as line:
+        line.sendall(content)
+        (session,) = eventually_one(registry.root, len(content))
+        path = f"/v2/app/blobs/uploads/{session.parent.name}"
+        assert client.ask("DELETE", path).status == 204
+        line.sendall(content)
+        assert line.recv(1000).startswith(b"HTTP/1.1 404 ")
+
+
+def eventually_one(root: Path, size: int) -> list[Path]:
+    """Wait for an upload of so many bytes."""
+    found: list[Path] = []
+
+    def look() -> bool:
+        found[:] = [one for one in root.rglob("_uploads/*/data") if one.stat().st_size == size]
+        return bool(found)
+
+    eventually(look)
+    return found
+
+
 def test_a_client_that_takes_nothing_is_dropped(tmp_path: Path) -> None:
     with Running.start(tmp_path / "data", idle_timeout=0.3) as running, running.client() as client:
         digest = client.push_blob("app", os.urandom(32 * MIB))
@@ -330,6 +354,43 @@ def test_slow_clients_do_not_keep_a_fast_one_waiting(tmp_path: Path) -> None:
             connection.close()
 
 
+def test_pushes_over_a_slow_line_do_not_keep_a_fast_one_waiting(tmp_path: Path) -> None:
+    """Each gives a little every few milliseconds, so it is never silent for long."""
+    content = os.urandom(MIB)
+    with (
+        Running.start(tmp_path / "data") as running,
+        running.client() as client,
+        contextlib.ExitStack() as slow,
+    ):
+        digest = client.push_blob("app", content)
+        lines = [slow.enter_context(begin_push(running, client, 100 * MIB)) for _ in range(3 * BULK)]
+        stop = threading.Event()
+        slow.callback(stop.set)
+        threading.Thread(target=drip, args=(lines, stop), daemon=True).start()
+        for _ in range(3):
+            begin = time.monotonic()
+            assert client.get(f"/v2/app/blobs/{digest}").body == content
+            client.push_blob("app", os.urandom(100_000))
+            assert time.monotonic() - begin < 3  # seconds; 17 when each kept a thread
+        stop.set()
+
+
+def begin_push(running: Running, client: Client, length: int) -> socket.socket:
+    """Return a connection whose PATCH waits for its body."""
+    path = client.ask("POST", "/v2/app/blobs/uploads/")["Location"]
+    connection = socket.create_connection(("127.0.0.1", running.port))
+    connection.sendall(f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+    return connection
+
+
+def drip(lines: list[socket.socket], stop: threading.Event) -> None:
+    """Give a packet on each line every 10 ms: a megabit per second."""
+    with contextlib.suppress(OSError):
+        while not stop.wait(0.01):
+            for line in lines:
+                line.send(bytes(1400))
+
+
 def test_pushes_that_pause_take_no_memory(tmp_path: Path) -> None:
     """A mebibyte or two are lent to a thread that reads, not to each of the clients that it waits for."""
     with (
@@ -339,10 +400,7 @@ def test_pushes_that_pause_take_no_memory(tmp_path: Path) -> None:
     ):
         sent = 100_000
         for _ in range(80):
-            path = client.ask("POST", "/v2/app/blobs/uploads/")["Location"]
-            connection = slow.enter_context(socket.create_connection(("127.0.0.1", running.port)))
-            head = f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {2 * sent}\r\n\r\n"
-            connection.sendall(head.encode() + bytes(sent))
+            slow.enter_context(begin_push(running, client, 2 * sent)).sendall(bytes(sent))
         eventually(
             lambda: sum(one.stat().st_size for one in tmp_path.rglob("data") if one.is_file()) == 80 * sent
         )

@@ -301,7 +301,7 @@ def test_half_a_blob_of_a_cache_that_was_killed_goes(tmp_path: Path) -> None:
             cache.process.wait()
         (session,) = cache.root.glob("**/_uploads/*")
         for path in (session, *session.iterdir()):
-            os.utime(path, (0, 0))
+            os.utime(path, (time.time() - 3600,) * 2)
         with mirror(tmp_path, fake.port):
             eventually(lambda: not session.exists())
         fake.go_on.set()

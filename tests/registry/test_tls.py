@@ -153,6 +153,26 @@ def test_what_does_not_belong_together_does_not_start(tmp_path: Path, pair: tupl
         assert (code, "certificate-unusable" in said) == (1, True)
 
 
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(
+    secured: Running, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = make(tmp_path, "locked")
+    locked = serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    key.write_bytes(locked)
+    code, said = refuse_to_start(tmp_path / "data", tls_cert=cert, tls_key=key)
+    assert (code, "has a passphrase" in said) == (1, True)
+    trusts = trusting(pair[0])
+    pair[1].write_bytes(locked)
+    secured.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "the old one stays" in secured.log.read_text())
+    assert "has a passphrase" in secured.log.read_text()
+    assert answers(secured, trusts)
+
+
 def test_a_client_that_takes_nothing_is_dropped(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     with Running.start(tmp_path / "data", tls_cert=pair[0], tls_key=pair[1], idle_timeout=0.3) as running:
         with running.client(tls=trusting(pair[0])) as client:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regsetup.registry.wire.framing import Framing
-    from regsetup.registry.wire.line import Line
+    from regsetup.registry.wire.line import Line, Patience
 
 
 class Intake:
@@ -19,8 +19,8 @@ class Intake:
         self._line = line
         self._rest = b""  # what was read and not understood yet
 
-    def collect(self, buffer: memoryview, patience: int) -> bool:
-        """Fill a buffer; False if nothing came for ``patience`` milliseconds before it was full.
+    def collect(self, buffer: memoryview, patience: Patience) -> bool:
+        """Fill a buffer; False if patience ended before it was full.
 
         The first ``count`` bytes of it are content afterwards, also when this raises: chunks are moved
         together, which costs less than to write and hash each of them.

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import select
 import ssl
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
 RECEIVE = 256 << 10  # bytes of ciphertext that are read at once
 _RECORD = 16 << 10  # bytes of content in a TLS record at most (RFC 8446 5.1)
@@ -23,6 +25,31 @@ _RECORD = 16 << 10  # bytes of content in a TLS record at most (RFC 8446 5.1)
 def gone() -> ConnectionResetError:
     """Return what is raised where the client went away."""
     return ConnectionResetError("the client went away")
+
+
+class Patience:
+    """How long a thread waits for one client before it leaves that to the event loop.
+
+    So long each time; while others want the thread its share of that, and in all: else a client that gives a
+    little again and again would keep it.
+    """
+
+    def __init__(self, milliseconds: float, share: Callable[[], float] = lambda: 1.0) -> None:
+        self._most = milliseconds
+        self._share = share
+        self._waited = 0.0
+
+    def wait(self, poll: select.poll) -> bool:
+        """Wait until something happens; False where it does not while there is patience."""
+        share = self._share()
+        left = self._most if share >= 1.0 else self._most * share - self._waited
+        if left <= 0:
+            return False
+        begin = time.perf_counter()
+        happened = bool(poll.poll(left))
+        if share < 1.0:
+            self._waited += (time.perf_counter() - begin) * 1000
+        return happened
 
 
 class Tls:
@@ -162,11 +189,11 @@ class Line:
             self._sealed.popleft()
         return True
 
-    def wait(self, event: int, milliseconds: int) -> bool:
+    def wait(self, event: int, patience: Patience) -> bool:
         """Wait in a thread for ``select.POLLIN`` or ``POLLOUT``; False if nothing happens."""
         poll = select.poll()
         poll.register(self.socket, event)
-        return bool(poll.poll(milliseconds))
+        return patience.wait(poll)
 
     async def until(self, event: int, seconds: float) -> None:
         """Wait on the event loop.
