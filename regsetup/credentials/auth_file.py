@@ -60,12 +60,16 @@ class AuthFile:
         store = document.get("credsStore") or None
         programs = {f"credHelpers: {key}": helper for key, helper in helpers.items()}
         for where, helper in (programs | ({"credsStore": store} if store else {})).items():
-            if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
+            if not isinstance(helper, str) or (helper and not _HELPER.fullmatch(helper)):
                 raise Malformed(f"{where}: {helper!r} is no name of a program")
         return cls(auths, store, helpers)
 
     def helper(self, address: str) -> str | None:
-        """Return the suffix of the helper program that keeps what belongs to ``address``."""
+        """Return the suffix of the helper program that keeps what belongs to ``address``.
+
+        An empty one below credHelpers stands for the file itself, whatever credsStore says
+        (docker/cli, ``getConfiguredCredentialStore``).
+        """
         named = (self.helpers[key] for key in _matching(self.helpers, address))
         return next(named, self.store)
 

@@ -16,18 +16,24 @@ from regsetup.trust import refusals
 if TYPE_CHECKING:
     from regsetup.errors import RegsetupError
 
+LONGEST = 1 << 15  # characters; what went wrong stands at the end
 _URL = re.compile(r"https?://([^/\s\"'\\\\]+)")
 _DIAL = re.compile(r"dial tcp (\[[^\]]+\]:\d+|[^\s:]+:\d+)|lookup ([^\s:]+)")
 
 
 def explain(text: str) -> RegsetupError:
-    """Return the error that explains ``text``; its code is ``unexplained`` if none is known."""
+    """Return the error that explains ``text``; its code is ``unexplained`` if none is known.
+
+    Of a log only the end is read.
+    """
+    text = text[-LONGEST:]
     for kind in (*machine_errors.KINDS, *registry_errors.FIRST):
         if refusals.says(text, kind.marks):
             return kind()
-    refusal = refusals.explain(text, address_in(text) or "the registry")
-    if type(refusal) is not refusals.Refusal:
-        return refusal
+    refusal = refusals.kind_of(text)
+    if refusal is not refusals.Refusal:
+        said = refusals.excerpt(text, refusal.marks)
+        return refusal(address_in(said) or "the registry", said)
     known = (kind for kind in registry_errors.KINDS if refusals.says(text, kind.marks))
     return next(known, Explained)()
 

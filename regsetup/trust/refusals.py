@@ -229,6 +229,8 @@ class Unreachable(Refusal):
     remedy = "regsetup status; regsetup up --bind ADDRESS opens it beyond loopback"
 
 
+AROUND = 300  # characters before what explains a log; the address stands there
+
 # The first that matches counts: wrapped errors hold several texts, so the specific stand above the general.
 KNOWN: tuple[type[Refusal], ...] = (
     ProxyInTheWay,
@@ -246,10 +248,22 @@ KNOWN: tuple[type[Refusal], ...] = (
 
 def explain(said: str, address: str) -> Refusal:
     """Return the error that explains what a client ``said`` about the registry at ``address``."""
-    for kind in KNOWN:
-        if says(said, kind.marks):
-            return kind(address, said.strip())
-    return Refusal(address, said.strip())
+    return kind_of(said)(address, said.strip())
+
+
+def kind_of(said: str) -> type[Refusal]:
+    """Return the error that explains what a client ``said``; ``Refusal`` itself if none does."""
+    return next((kind for kind in KNOWN if says(said, kind.marks)), Refusal)
+
+
+def excerpt(said: str, marks: tuple[str, ...]) -> str:
+    """Return what a client ``said``; of a whole log, what stands around the first of ``marks``."""
+    folded = " ".join(said.split())
+    found = next(filter(None, (re.search(mark, folded, re.IGNORECASE) for mark in marks)), None)
+    if found is None or len(folded) <= 2 * AROUND:
+        return said.strip()
+    start, end = max(0, found.start() - AROUND), found.end() + AROUND // 2
+    return f"{'... ' if start else ''}{folded[start:end]}{' ...' if end < len(folded) else ''}"
 
 
 def says(text: str, marks: tuple[str, ...]) -> bool:

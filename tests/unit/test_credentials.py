@@ -241,6 +241,13 @@ def test_a_helper_of_one_host_keeps_that_host_only(home: Path) -> None:
     assert [one.name for one in (home / "kept").iterdir()] == ["r_1"]
 
 
+def test_an_empty_helper_of_one_host_keeps_that_host_in_the_file(home: Path) -> None:
+    path = config(home, {"credsStore": "absent", "credHelpers": {"r:1": ""}})
+    assert credentials.store("r:1", ALICE) == str(path)
+    assert credentials.find("r:1") == credentials.Found(ALICE, str(path))
+    assert credentials.erase("r:1") == (str(path),)
+
+
 def test_the_hub_has_one_key_in_a_helper(home: Path) -> None:
     config(home, {"credsStore": "kept"})
     credentials.store("docker.io", ALICE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_what_is_not_known_is_not_explained(text: str) -> None:
     error = explain(text)
     assert (error.code, error.message) == ("unexplained", "this error is not known to regsetup")
     assert error.fix == "regsetup doctor looks at the whole machine"
+
+
+def test_of_a_log_what_stands_at_its_end_is_explained_and_quoted() -> None:
+    """Read whole, two megabytes took minutes."""
+    said = 'Error: Get "https://r.lan:5000/v2/": x509: certificate signed by unknown authority'
+    log = "dial tcp 10.0.0.5:5000: connect, and again\n" * 50_000 + said + "\nbye" * 500
+    begun = time.monotonic()
+    error = explain(log)
+    assert time.monotonic() - begun < 5
+    assert error.code == "engine-unknown-ca"
+    assert error.message.startswith("r.lan:5000: ")
+    assert said in (error.cause or "")
+    assert len(error.cause or "") < 1000
 
 
 def test_every_explanation_has_an_example() -> None:
