@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsetup.registry.context import Context, parse_digest
 from regsetup.registry.errors import BlobUnknown
+from regsetup.registry.immutable import refuse_loss
 from regsetup.registry.ranges import byte_range, matches
 from regsetup.registry.reply import BYTES, reply, stream
 from regsetup.registry.transfer import send
@@ -69,8 +70,13 @@ async def head(context: Context, request: Request, route: Route) -> Response:
 async def delete(context: Context, _request: Request, route: Route) -> Response:
     """Take the blob out of the repository: 202; its bytes stay for the collector."""
     digest = parse_digest(route.reference)
-    await context.run(context.store.blobs.unlink, route.repository, digest)
+    await context.run(_delete, context, route.repository, digest)
     return reply(202)
+
+
+def _delete(context: Context, repository: str, digest: Digest) -> None:
+    refuse_loss(context, repository, digest)
+    context.store.blobs.unlink(repository, digest)
 
 
 async def _send(

@@ -7,7 +7,10 @@ registry/api/v2/errors.go), because clients know them from there.
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from regsetup.reference import Digest
 
 
 class ApiError(Exception):
@@ -142,6 +145,11 @@ class Denied(ApiError):
 
     code = "DENIED"
     status = 403
+
+
+def held_fast(tag: str, digest: Digest | None) -> Denied:
+    """Return what a move of an immutable tag is answered with, or a deletion of what it needs."""
+    return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest or "")}, status=409)
 
 
 class Unsupported(ApiError):

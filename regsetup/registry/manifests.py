@@ -19,6 +19,7 @@ from regsetup.registry.errors import (
     SizeInvalid,
     TagInvalid,
 )
+from regsetup.registry.immutable import refuse_loss, refuse_move
 from regsetup.registry.ranges import matches
 from regsetup.registry.reply import reply
 from regsetup.registry.store import StoredManifest
@@ -84,21 +85,20 @@ async def put(context: Context, request: Request, route: Route) -> Response:
 
 async def delete(context: Context, _request: Request, route: Route) -> Response:
     """Answer DELETE of a tag or a manifest: 202."""
-    settings = context.settings
     if ":" in route.reference:
         digest = parse_digest(route.reference)
-        await context.run(
-            context.store.manifests.delete,
-            route.repository,
-            digest,
-            lambda tag: not settings.is_immutable(tag),
-        )
+        await context.run(_delete, context, route.repository, digest)
     else:
         tag = _tag(route.reference)
         await context.run(
-            context.store.tags.delete, route.repository, tag, immutable=settings.is_immutable(tag)
+            context.store.tags.delete, route.repository, tag, immutable=context.settings.is_immutable(tag)
         )
     return reply(202)
+
+
+def _delete(context: Context, repository: str, digest: Digest) -> None:
+    refuse_loss(context, repository, digest)
+    context.store.manifests.delete(repository, digest, lambda tag: not context.settings.is_immutable(tag))
 
 
 def _resolve(context: Context, route: Route) -> Digest:
@@ -123,6 +123,7 @@ def _store(
     """Check what the manifest refers to, and store it; return it with what is unusual about it."""
     manifest = content.parse(body, content_type)
     warnings = _check_references(context, repository, manifest)
+    refuse_move(context, repository, tags, digest)
     subject = manifest.subject.digest if manifest.subject else None
     context.store.referrers.put(repository, StoredManifest(digest, manifest.media_type, body), subject)
     for tag in tags:

@@ -257,6 +257,38 @@ def test_an_immutable_tag_stays_where_it_is(tmp_path: Path) -> None:
         assert client.ask("DELETE", "/v2/app/manifests/latest").status == 202
 
 
+def test_a_push_that_an_immutable_tag_refuses_changes_nothing(tmp_path: Path) -> None:
+    with Running.start(tmp_path / "data", immutable_tags=("v*",)) as running, running.client() as client:
+        digest, first = client.push_image("app", "v1")
+        other = image(b'{"architecture": "amd64", "os": "linux"}', (b"layer",), annotations={"a": "b"})
+        path = f"/v2/app/manifests/{Digest.of(other)}"
+        answer = client.ask("PUT", f"{path}?tag=one&tag=v1&tag=v2", other, {"Content-Type": OCI_IMAGE})
+        assert (answer.status, answer.codes) == (409, ["DENIED"])
+        assert answer.json()["errors"][0]["detail"] == {"tag": "v1", "digest": str(digest)}
+        assert client.push_manifest("app", "v1", other).status == 409
+        assert client.get(path).status == 404
+        assert client.get("/v2/app/tags/list").json()["tags"] == ["v1"]
+        assert client.get("/v2/app/manifests/v1").body == first
+
+
+def test_what_an_immutable_image_needs_can_not_be_deleted(tmp_path: Path) -> None:
+    with Running.start(tmp_path / "data", immutable_tags=("v*",)) as running, running.client() as client:
+        child, body = client.push_image("app", None, (b"in both", b"of the child"))
+        assert client.push_manifest("app", "v1", index(index(body), body)).status == 400
+        assert client.push_manifest("app", "inner", index(body)).status == 201
+        assert client.push_manifest("app", "v1", index(index(body))).status == 201
+        other, _ = client.push_image("app", "latest", (b"in both", b"of the other"))
+        needed = [f"manifests/{child}", f"manifests/{Digest.of(index(body))}"]
+        needed += [f"blobs/{Digest.of(layer)}" for layer in (b"in both", b"of the child")]
+        for path in needed:
+            answer = client.ask("DELETE", f"/v2/app/{path}")
+            assert (answer.status, answer.codes) == (409, ["DENIED"])
+            assert client.head(f"/v2/app/{path}").status == 200
+        for path in (f"manifests/{other}", f"blobs/{Digest.of(b'of the other')}"):
+            assert client.ask("DELETE", f"/v2/app/{path}").status == 202
+        assert client.ask("DELETE", f"/v2/none/manifests/{other}").status == 404
+
+
 def test_sparse_manifests_are_taken_where_they_are_allowed(tmp_path: Path) -> None:
     with Running.start(tmp_path / "data", allow_sparse=True) as running, running.client() as client:
         answer = client.push_manifest("app", "sparse", index(image(b"missing")))

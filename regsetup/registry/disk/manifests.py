@@ -19,7 +19,7 @@ from regsetup.reference import is_tag
 from regsetup.registry.content import media_type_of
 from regsetup.registry.disk import durable, layout
 from regsetup.registry.disk.blobs import linked
-from regsetup.registry.errors import Denied, ManifestUnknown, NameUnknown
+from regsetup.registry.errors import ManifestUnknown, NameUnknown, held_fast
 from regsetup.registry.store import StoredManifest
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Tags:
         with self._locks.of(repository):
             current = self._places.read_link(self._places.tag_link(repository, tag))
             if current is not None and current != digest and not replace:
-                raise _immutable(tag, current)
+                raise held_fast(tag, current)
             directory = f"{self._places.tags(repository)}/{tag}"
             if os.path.isdir(directory):
                 _point(directory, digest)
@@ -89,7 +89,7 @@ class Tags:
             if not os.path.isdir(f"{self._places.tags(repository)}/{tag}"):
                 raise _unknown(repository, tag)
             if immutable:
-                raise _immutable(tag, self._places.read_link(self._places.tag_link(repository, tag)))
+                raise held_fast(tag, self._places.read_link(self._places.tag_link(repository, tag)))
             self._remove(repository, tag)
 
     def names(self, repository: str) -> list[str]:
@@ -152,10 +152,6 @@ def _point(directory: str, digest: Digest) -> None:
 
 def _unknown(repository: str, tag: str) -> ManifestUnknown:
     return ManifestUnknown("manifest unknown", detail={"name": repository, "tag": tag})
-
-
-def _immutable(tag: str, digest: Digest | None) -> Denied:
-    return Denied(f"tag {tag} is immutable", detail={"tag": tag, "digest": str(digest or "")}, status=409)
 
 
 def _remove_link(link: str) -> None:
@@ -239,7 +235,7 @@ class Manifests:
             tags = self._tags.pointing(repository, digest)
             for tag in tags:
                 if not may_untag(tag):
-                    raise _immutable(tag, digest)
+                    raise held_fast(tag, digest)
             for tag in tags:
                 self._tags.delete(repository, tag)
             _remove_link(link)
