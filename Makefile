@@ -21,7 +21,7 @@ lint: .venv/installed      ## ruff and mypy
 bench: .venv/installed     ## measure the bundled registry beside Debian's docker-registry; minutes
 	$(BIN)/python -m benchmarks.run
 
-docs: .venv/installed      ## write what is generated: the reference of commands and errors, the recorded session
+docs: .venv/installed      ## write what is generated: the reference; the recorded session, by root beside a free port 5000
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m docs.record
 

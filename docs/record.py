@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -34,6 +35,14 @@ SESSION = (
 
 
 def main() -> None:
+    """Record; where that can't be done the picture stays as it is, which is no failure of ``make docs``."""
+    try:
+        record()
+    except pytest.skip.Exception as lacking:
+        print(f"docs/session.svg stays as it is: {lacking}")
+
+
+def record() -> None:
     """Run the session and write the picture."""
     engine = PrivateEngine()
     console = Console(record=True, width=WIDTH, file=io.StringIO())

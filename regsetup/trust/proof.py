@@ -19,6 +19,7 @@ import docker.errors
 import requests.exceptions
 
 from regsetup.errors import RegsetupError
+from regsetup.host.signals import held
 from regsetup.reference import Digest, Reference
 from regsetup.trust.refusals import explain
 
@@ -83,7 +84,8 @@ def prove_engine(
         if credentials is not None:
             client.api.login(auth["username"], auth["password"], registry=address, reauth=True)
         try:
-            _make_image(client, reference)
+            with held():  # the engine goes on when it is not listened to any more, and has the image then
+                _make_image(client, reference)
             _push(client, reference, auth)
             pushed = _digest(client, reference)
             _remove(client, reference)

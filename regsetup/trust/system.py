@@ -6,6 +6,8 @@ programs read it once: an engine would need a restart, which is why Docker gets 
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from regsetup.host.process import run
 from regsetup.trust.base import Client, Edit, Plan, read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regsetup.trust.base import Registry
 
 
@@ -30,13 +34,43 @@ class StoreNotUpdated(RegsetupError):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How one family of distributions keeps its CAs."""
+    """How one family of distributions keeps its CAs.
+
+    Attributes:
+        directory: local CAs, a file each.
+        command: makes the store of them.
+        links: the store has a link to each CA here.
+        hooks: programs that keep a store of their own, such as Java's, and read what came and went.
+    """
 
     directory: Path
     command: tuple[str, ...]
+    links: Path | None = None
+    hooks: Path | None = None
+
+    def gone(self) -> list[Path]:
+        """Return the links whose CA was removed, until the command removes them too."""
+        links = sorted(self.links.glob("regsetup-*.pem")) if self.links else ()
+        return [link for link in links if link.is_symlink() and not link.exists()]
+
+    def tell(self, gone: Sequence[Path]) -> list[str]:
+        """Tell each hook what went, as update-ca-certificates(8) has it; return those that failed.
+
+        With --fresh that program removes all links first, and its hooks never hear of one that stays away.
+        """
+        found = sorted(self.hooks.iterdir()) if gone and self.hooks and self.hooks.is_dir() else ()
+        hooks = [one for one in found if _HOOK.fullmatch(one.name) and os.access(one, os.X_OK)]
+        went = "".join(f"-{link}\n" for link in gone).encode()
+        return [str(hook) for hook in hooks if run((str(hook),), input=went).code != 0]
 
 
-DEBIAN = Family(Path("/usr/local/share/ca-certificates"), ("update-ca-certificates", "--fresh"))
+_HOOK = re.compile(r"[a-zA-Z0-9_-]+")  # run-parts(8) passes over others
+DEBIAN = Family(
+    Path("/usr/local/share/ca-certificates"),
+    ("update-ca-certificates", "--fresh"),
+    Path("/etc/ssl/certs"),
+    Path("/etc/ca-certificates/update.d"),
+)
 RHEL = Family(Path("/etc/pki/ca-trust/source/anchors"), ("update-ca-trust", "extract"))
 
 
@@ -65,11 +99,15 @@ class System(Client):
         Raises:
             StoreNotUpdated: the program failed.
         """
-        if self._family is not None:
-            done = run(self._family.command)
-            if done.code != 0:
-                raise StoreNotUpdated(" ".join(self._family.command), done.err.strip())
-        return None
+        if self._family is None:
+            return None
+        gone = self._family.gone()
+        done = run(self._family.command)
+        if done.code != 0:
+            raise StoreNotUpdated(" ".join(self._family.command), done.err.strip())
+        failed = self._family.tell(gone)
+        names = ", ".join(link.stem for link in gone)
+        return f"{', '.join(failed)} failed: its store may have {names} still" if failed else None
 
 
 def family() -> Family | None:

@@ -134,10 +134,22 @@ install_system() {
 rebuild_system() {
     [ -z "$ROOT" ] || return 0
     if command -v update-ca-certificates >/dev/null 2>&1; then
+        gone=$(gone_from_system)
         update-ca-certificates --fresh </dev/null >/dev/null
+        # with --fresh its hooks, such as Java's, never hear of what stays away
+        for hook in ${gone:+$(run-parts --test /etc/ca-certificates/update.d 2>/dev/null)}; do
+            printf '%s\n' "$gone" | "$hook" >/dev/null || say "  to do  $hook failed: its store may have the CA still"
+        done
     else
         update-ca-trust extract </dev/null
     fi
+}
+
+# The store's links whose CA was removed, as hooks of update-ca-certificates(8) want them.
+gone_from_system() {
+    for link in /etc/ssl/certs/regsetup-*.pem; do
+        if [ -L "$link" ] && [ ! -e "$link" ]; then printf -- '-%s\n' "$link"; fi
+    done
 }
 
 status_system() {

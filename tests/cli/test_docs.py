@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from docs import record
 from regsetup.cli import run as program
 from regsetup.settings import FIELDS
 from tests.bed.docs import Block, blocks, calls, matches, run
@@ -262,3 +263,15 @@ def test_a_check_that_could_be_lost_is_an_error(text: str) -> None:
 def test_trailing_blanks_do_not_matter_and_words_do() -> None:
     assert matches("a  \nb ... d\n", "a\nb c\nc d")
     assert not matches("a\nb", "a\nc")
+
+
+def test_without_what_the_recording_needs_its_picture_stays(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = ROOT / "docs" / "session.svg"
+    before = picture.stat()
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    record.main()
+    assert capsys.readouterr().out == "docs/session.svg stays as it is: a private dockerd needs root\n"
+    assert picture.stat().st_mtime_ns == before.st_mtime_ns

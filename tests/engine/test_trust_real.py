@@ -273,17 +273,45 @@ def test_curl_reaches_the_registry_only_while_the_system_trusts_it(
     need("update-ca-certificates")
     need("curl")
     (tmp_path / "ca.crt").write_bytes(registry.ca or b"")
-    overlays = " && ".join(
-        f"mkdir -p {tmp_path}/o/u{n} {tmp_path}/o/w{n} && mount -t overlay o"
-        f" -o lowerdir={path},upperdir={tmp_path}/o/u{n},workdir={tmp_path}/o/w{n} {path}"
-        for n, path in enumerate(("/etc/ssl", "/usr/local/share"))
-    )
-    script = (
-        f"mkdir {tmp_path}/o && mount -t tmpfs o {tmp_path}/o && update-ca-certificates >&2 && {overlays}"
-    )
     python = [sys.executable, "-c", SYSTEM_STORE, registry.address, str(tmp_path / "ca.crt")]
-    done = run([need("unshare"), "--mount", "sh", "-c", f'{script} && exec "$0" "$@"', *python])
+    done = run([need("unshare"), "--mount", "sh", "-c", f'{own_store(tmp_path)} && exec "$0" "$@"', *python])
     assert done.ok().out.split() == ["60", "0", "60", "True"]
+    assert heard(tmp_path)[-1].startswith("-/etc/ssl/certs/regsetup-")
+
+
+@pytest.mark.parametrize("registry", ["tls"], indirect=True)
+def test_the_exported_script_lets_programs_with_a_store_of_their_own_hear_what_went(
+    tmp_path: Path, registry: Registry
+) -> None:
+    need("update-ca-certificates")
+    (tmp_path / "trust.sh").write_text(script([registry], datetime.now(UTC), ["system"]))
+    both = f"sh {tmp_path}/trust.sh && sh {tmp_path}/trust.sh --remove"
+    environment = {"HOME": str(tmp_path)}
+    run([need("unshare"), "--mount", "sh", "-c", f"{own_store(tmp_path)} && {both}"], env=environment).ok()
+    ours = [line for line in heard(tmp_path) if "regsetup-" in line]
+    assert [line[0] for line in ours] == ["+", "-"]
+
+
+def own_store(place: Path) -> str:
+    """Return what gives a process a CA store of its own, with a hook that writes down what it hears."""
+    overlays = " && ".join(
+        f"mkdir -p {place}/o/u{n} {place}/o/w{n} && mount -t overlay o"
+        f" -o lowerdir={path},upperdir={place}/o/u{n},workdir={place}/o/w{n} {path}"
+        for n, path in enumerate(("/etc/ssl", "/usr/local/share", "/var/lib"))
+    )
+    hook = place / "hooks" / "hook"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ncat >>{place}/heard\n")
+    hook.chmod(0o755)
+    return (
+        f"mkdir {place}/o && mount -t tmpfs o {place}/o && update-ca-certificates >&2 && {overlays}"
+        f" && mount --bind {hook.parent} /etc/ca-certificates/update.d"
+    )
+
+
+def heard(place: Path) -> list[str]:
+    """Return what its hook heard."""
+    return (place / "heard").read_text().splitlines()
 
 
 @pytest.mark.parametrize("registry", ["plain"], indirect=True)

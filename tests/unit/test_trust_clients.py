@@ -496,6 +496,37 @@ def test_a_store_that_can_not_be_rebuilt_is_an_error(tmp_path: Path) -> None:
     assert caught.value.cause == "no space"
 
 
+def test_programs_with_a_store_of_their_own_hear_that_a_ca_went(tmp_path: Path) -> None:
+    """update-ca-certificates --fresh does not tell them: Java went on to trust a CA that was removed."""
+    anchors, links, hooks = (tmp_path / name for name in ("anchors", "links", "hooks"))
+    links.mkdir()
+    hooks.mkdir()
+    link = links / "regsetup-registry.lan-5000.pem"
+    for name in ("java", "old.dpkg-old"):
+        (hooks / name).write_text(f"#!/bin/sh\ncat >>{tmp_path}/heard-by-{name}\n")
+        (hooks / name).chmod(0o755)
+    ours = anchors / "regsetup-registry.lan-5000.crt"
+    rebuild = f"rm -f {link}; if [ -e {ours} ]; then ln -s {ours} {link}; fi"
+    client, ledger = System(Family(anchors, ("sh", "-c", rebuild), links, hooks)), MemoryLedger()
+    assert install(client, SECURE, ledger).notes == ()
+    assert link.exists()
+    assert not (tmp_path / "heard-by-java").exists()
+    assert remove(client, ADDRESS, ledger).notes == ()
+    assert (tmp_path / "heard-by-java").read_text() == f"-{link}\n"
+    assert not (tmp_path / "heard-by-old.dpkg-old").exists()
+
+
+def test_a_store_that_does_not_let_a_ca_go_is_named(tmp_path: Path) -> None:
+    links, hooks = tmp_path / "links", tmp_path / "hooks"
+    links.mkdir()
+    hooks.mkdir()
+    (hooks / "java").write_text("#!/bin/sh\nexit 1\n")
+    (hooks / "java").chmod(0o755)
+    (links / "regsetup-registry.lan-5000.pem").symlink_to(tmp_path / "gone.crt")
+    told = System(Family(tmp_path / "anchors", ("true",), links, hooks)).settle()
+    assert told == f"{hooks}/java failed: its store may have regsetup-registry.lan-5000 still"
+
+
 def test_a_system_without_known_store_is_not_installed() -> None:
     unknown = System(None)
     assert status(unknown, SECURE).state is State.ABSENT
