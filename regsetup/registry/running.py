@@ -76,10 +76,10 @@ async def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext |
 
 async def _mirroring(context: Context, authenticator: Authenticator | None) -> App:
     """Return the application of a pull-through cache; others don't load an HTTP client."""
-    from regsetup.registry import mirror
+    from regsetup.registry import mirror, mirrored
 
     context.mirror = mirror.connect(context)
-    return App(context, authenticator, mirror.ENDPOINTS)
+    return App(context, authenticator, mirrored.ENDPOINTS)
 
 
 async def _finish(app: App, connections: set[Connection]) -> None:

@@ -334,6 +334,14 @@ def test_referrers_are_the_upstreams(upstream: Running | DockerRegistry, tmp_pat
         assert len(client.get(f"/v2/app/referrers/{subject}").json()["manifests"]) == 1
 
 
+def test_further_referrers_are_asked_of_the_cache(tmp_path: Path) -> None:
+    with Fake() as fake, mirror(tmp_path, fake.port) as cache, cache.client() as client:
+        path = f"/v2/app/referrers/{Digest.of(b'')}"
+        assert client.get(path)["Link"] == f'<{path}?last=a%2Fb&n=1>; rel="next"'
+        last = client.get(f"{path}?last=a%2Fb&n=1")
+        assert (last.status, "Link" in last.headers) == (200, False)
+
+
 def test_the_tag_list_is_the_upstreams_page_by_page(tmp_path: Path) -> None:
     with Fake() as fake, mirror(tmp_path, fake.port) as cache, cache.client() as client:
         for tag in ("b", "a", "c"):
@@ -718,13 +726,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _content(self) -> None:
         fake = self.upstream
-        match = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags)/([^?]+)(?:\?(.*))?", self.path)
+        match = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags|referrers)/([^?]+)(?:\?(.*))?", self.path)
         if match is None:
             self._answer(404, b"{}")
             return
         repository, kind, reference, query = match.groups()
         if kind == "tags":
             self._tags(repository, query or "")
+            return
+        if kind == "referrers":
+            here = f"http://127.0.0.1:{fake.port}{self.path.partition('?')[0]}"
+            headers = {} if query else {"Link": f'<{here}?last=a%2Fb&n=1>; rel="next"'}
+            self._answer(200, b'{"manifests": []}', headers)
             return
         content = (fake.blobs if kind == "blobs" else fake.manifests).get(f"{repository}/{reference}")
         if content is None:
