@@ -9,7 +9,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from regsetup.host.files import CannotWrite, sync_directory
+from regsetup.host.files import CannotWrite, replaceable, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,12 @@ def new_file(place: Path) -> Iterator[BinaryIO]:
     """Give a file that gets its name when the block is done and the bytes are on disk.
 
     Raises:
-        CannotWrite: rights, a full disk; what stood there still stands.
+        CannotWrite: rights, a full disk, a device of that name; what stood there still stands.
     """
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
     try:
-        _remove_stale(place)
+        target = replaceable(place)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        _remove_stale(target)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # says that somebody is still at work
@@ -36,10 +37,10 @@ def new_file(place: Path) -> Iterator[BinaryIO]:
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
-            temporary.replace(place)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_directory(place.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise CannotWrite(place, error) from error
 

@@ -153,6 +153,8 @@ def _format(target: str, wanted: Format | None) -> Format:
             "layers are written side by side, not one after the other",
             "FILE.tar, or ./- for a directory",
         )
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadTarget(target, "it is a device, a pipe or a socket", "FILE.tar, or a directory")
     if wanted in {Format.OCI_ARCHIVE, Format.DOCKER_ARCHIVE} and (path.is_dir() or target.endswith("/")):
         raise BadTarget(target, "it is a directory", f"{target.rstrip('/')}/image.tar, or --format oci")
     if wanted is Format.OCI and path.exists() and not path.is_dir():

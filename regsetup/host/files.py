@@ -6,6 +6,7 @@ holder dies.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _POLL = 0.05  # seconds between two tries for a lock; flock has no timeout of its own
 
 
+class NotRegular(OSError):
+    """A device, pipe or socket stands where a file is to be."""
+
+
 class CannotWrite(RegsetupError):
     """A file could not be written: no rights, no space, no directory. What stood there still stands."""
 
@@ -36,6 +41,8 @@ class CannotWrite(RegsetupError):
             "FileNotFoundError": f"mkdir -p {path.parent}",
             "FileExistsError": "choose another place: something that is no directory stands there",
             "NotADirectoryError": "choose another place: a part of the path is no directory",
+            "IsADirectoryError": f"name a file: {path / 'NAME'}",
+            "NotRegular": "name a file; a device or pipe would be lost",
         }
         super().__init__(
             f"{path} can't be written",
@@ -66,13 +73,14 @@ def write_atomic(path: Path, content: bytes | str | Iterable[bytes], *, mode: in
     A symbolic link stays one: the file it names is replaced.
 
     Raises:
-        CannotWrite: the directory is missing or not writable, the disk is full, the owner can't be kept.
+        CannotWrite: the directory is missing or not writable, the disk is full, the owner can't be
+            kept, a device stands there.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     data = content.encode() if isinstance(content, str) else content
     pieces = (data,) if isinstance(data, bytes) else data
     try:
+        target = replaceable(path)
+        temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
         try:
             _write_new(temporary, pieces, mode, _stat(target))
             temporary.replace(target)
@@ -83,6 +91,22 @@ def write_atomic(path: Path, content: bytes | str | Iterable[bytes], *, mode: in
         sync_directory(target.parent)
     except OSError as error:
         raise CannotWrite(path, error) from error
+
+
+def replaceable(path: Path) -> Path:
+    """Return the file that ``path`` leads to, over any links, which another may take the place of.
+
+    A rename as root would take the place of /dev/null, too.
+
+    Raises:
+        OSError: it is a directory, a device, a pipe, a socket.
+    """
+    there = _stat(path)
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        raise NotRegular(errno.EINVAL, "what stands there is no regular file")
+    return Path(os.path.realpath(path))
 
 
 def remove_file(path: Path) -> None:

@@ -15,7 +15,7 @@ import tarfile
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from regsetup.host.files import CannotWrite, sync_directory
+from regsetup.host.files import CannotWrite, replaceable, sync_directory
 from regsetup.image.docker_archive import MANIFEST
 from regsetup.image.document import OCI_INDEX
 from regsetup.image.layout import INDEX, MARK, ORIGINAL, VERSION, blob_name
@@ -52,15 +52,16 @@ class ArchiveWriter:
             docker: add what ``docker load`` reads; ``tree`` is one image then.
 
         Raises:
-            CannotWrite: the directory is missing or not writable, the disk is full.
+            CannotWrite: the directory is missing or not writable, the disk is full, a device stands there.
             NoSpace: so it would be.
         """
         small = _small(label, tree, docker=docker)
         sizes = {name: len(content) for name, content in small.items()}
         sizes |= {blob_name(blob.digest): blob.size for blob in tree.blobs}
         try:
-            with _unfinished(path) as (temporary, descriptor):
-                places = _headers(descriptor, sizes, path)
+            target = replaceable(path)
+            with _unfinished(target) as (temporary, descriptor):
+                places = _headers(descriptor, sizes, target)
                 writer = cls(path, descriptor, places)
                 for name, content in small.items():
                     writer.write_at(places[name][0], content)
@@ -68,8 +69,8 @@ class ArchiveWriter:
                 os.fsync(descriptor)
                 if tree.size >= STEP:
                     forget(descriptor, 0, 0)
-                temporary.replace(path)
-                sync_directory(path.parent)
+                temporary.replace(target)
+                sync_directory(target.parent)
         except OSError as error:
             raise CannotWrite(path, error) from error
 

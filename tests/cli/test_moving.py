@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import stat
 from pathlib import Path
@@ -149,6 +150,23 @@ def test_what_can_not_be_meant_is_refused(
         assert (error["code"], done.code) == (code, exit_code), arguments
         assert error["cause"] or error["fix"], arguments
     assert not Path("x").exists()
+
+
+def test_an_archive_takes_no_device_s_place_and_keeps_a_link(
+    regsetup: Regsetup, addresses: tuple[str, str], tmp_path: Path
+) -> None:
+    shelf = Shelf.single(tmp_path / "made")
+    ref = f"{addresses[0]}/links:1"
+    regsetup("push", str(shelf.path), ref).ok()
+    os.mkfifo(tmp_path / "pipe.tar")
+    (tmp_path / "link.tar").symlink_to("image.tar")
+    for options in ([], ["--format", "oci-archive"], ["--format", "oci"]):
+        (error,) = regsetup.json("pull", ref, str(tmp_path / "pipe.tar"), *options)["errors"]
+        assert error["code"] == "bad-target"
+    assert (tmp_path / "pipe.tar").is_fifo()
+    regsetup("pull", ref, str(tmp_path / "link.tar")).ok()
+    assert (tmp_path / "link.tar").is_symlink()
+    assert (tmp_path / "image.tar").is_file()
 
 
 def test_images_of_docker_save_have_no_digest_before_they_are_pushed(

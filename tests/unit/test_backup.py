@@ -33,6 +33,7 @@ from regsetup.backup.unpack import into_directory
 from regsetup.backup.verified import look
 from regsetup.deployment import Deployment, Directory, Paths
 from regsetup.errors import RegsetupError
+from regsetup.host.files import CannotWrite
 from regsetup.reference import Digest
 from regsetup.registry.disk.layout import Layout
 from regsetup.registry.scrub import scrub
@@ -586,6 +587,17 @@ def test_what_was_written_just_before_the_list_is_hashed_once_more(kept: Kept) -
     decay(directory, place)
     os.utime(directory / "verified.json", ns=(place.stat().st_ctime_ns + 1_000_000_000,) * 2)
     assert len(kept.backup("many/").healed) == 1
+
+
+def test_a_backup_takes_no_device_s_place_and_keeps_a_link(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CannotWrite), new_file(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("file")
+    with new_file(tmp_path / "link") as out:
+        out.write(b"backup")
+    assert ((tmp_path / "link").is_symlink(), (tmp_path / "file").read_bytes()) == (True, b"backup")
 
 
 def test_verify_names_what_the_registry_can_not_heal(kept: Kept) -> None:

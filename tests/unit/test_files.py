@@ -32,6 +32,21 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, conte
     assert path.read_bytes() == content
 
 
+def test_nothing_takes_the_place_of_a_device_or_pipe(tmp_path: Path) -> None:
+    """As root a rename would: /dev/null and /dev/stdout of the whole machine were files then."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(CannotWrite) as caught:
+            write_atomic(tmp_path / name, "x")
+        assert caught.value.cause == "what stands there is no regular file"
+    assert (tmp_path / "pipe").is_fifo()
+    assert {one.name for one in tmp_path.iterdir()} == {"pipe", "link"}
+    with pytest.raises(CannotWrite, match="can't be written") as caught:
+        write_atomic(tmp_path, "x")
+    assert caught.value.cause == "Is a directory"
+
+
 def test_text_is_written_as_utf8_and_nothing_is_left_beside(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a", "häuser\n")
     assert (tmp_path / "a").read_bytes() == "häuser\n".encode()
