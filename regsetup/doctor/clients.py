@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from regsetup.backends.engine import EngineNoRights, is_elsewhere
@@ -9,9 +10,10 @@ from regsetup.deployment import Tls, is_loopback
 from regsetup.doctor.addresses import excepted
 from regsetup.doctor.facts import Facts, Finding, Severity
 from regsetup.errors import RegsetupError
-from regsetup.host.daemon_json import INSECURE, MIRRORS, DaemonJsonUnreadable, decode, entries
+from regsetup.host.daemon_json import INSECURE, MIRRORS, DaemonJsonUnreadable, decode, entries, keys
 from regsetup.host.docker_info import host_of, is_listed
 from regsetup.host.engine import Manager
+from regsetup.host.flags import FLAG_OF, flags_of
 from regsetup.host.reload import restart_command
 from regsetup.trust.docker import DockerMirror
 from regsetup.trust.install import State
@@ -20,7 +22,10 @@ from regsetup.trust.rights import by_script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from regsetup.host.engine import Dockerd
     from regsetup.trust.install import Status
+
+_MIRROR = re.compile(r"https?://[^/?#@\s]+/?")
 
 
 def _engine(facts: Facts) -> Iterator[Finding]:
@@ -80,6 +85,16 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
             error.of(facts.engine.config)
         yield Finding(error.code, Severity.ERROR, error.message, error.cause or "", error.fix or "")
         return
+    yield from _flags_twice(facts.engine, decode(facts.daemon_json))
+    for mirror in lists[MIRRORS]:
+        if mirror.strip() and not _MIRROR.fullmatch(mirror.strip()):
+            yield Finding(
+                "daemon-json-entry",
+                Severity.ERROR,
+                f"{facts.engine.config} has a mirror that is none: {_without_password(mirror)}",
+                "dockerd starts only if a mirror is http:// or https:// and a host, without path or user",
+                f"mend it in {facts.engine.config}",
+            )
     for key, found in lists.items():
         if any(not entry.strip() or entry != entry.strip() for entry in found):
             yield Finding(
@@ -107,6 +122,20 @@ def _daemon_json(facts: Facts) -> Iterator[Finding]:
             f"{facts.engine.config} names it in {INSECURE}, though it speaks TLS",
             f"{facts.command} trust remove, then {facts.command} trust install",
         )
+
+
+def _flags_twice(engine: Dockerd, text: str) -> Iterator[Finding]:
+    """Most often "hosts" beside the -H of the unit: dockerd runs on until somebody restarts it."""
+    for key in keys(text):
+        places = " and ".join(engine.flag_places(key)) if key not in FLAG_OF else ""
+        if places:
+            yield Finding(
+                "daemon-flag-conflict",
+                Severity.ERROR,
+                f'{engine.config} has "{key}", and dockerd gets {flags_of(key)[-1]} from {places}',
+                "dockerd takes each setting from one place only, and does not start",
+                f'take "{key}" out of {engine.config}, or the flag out there; then restart Docker',
+            )
 
 
 def _trust(facts: Facts) -> Iterator[Finding]:

@@ -103,6 +103,15 @@ def entries(text: str | None, key: str) -> tuple[str, ...]:
     return tuple(_strings(text or "", member)) if member else ()
 
 
+def keys(text: str) -> tuple[str, ...]:
+    """Return the names of all settings.
+
+    Raises:
+        DaemonJsonUnreadable: the file is not what dockerd reads.
+    """
+    return tuple(member.key for member in _members(text)) if _has_content(text) else ()
+
+
 def add(text: str | None, entry: Entry) -> str:
     """Return ``text`` with ``entry`` at the end of its list; the same text if it is there already.
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from regsetup.errors import RegsetupError
-from regsetup.host.daemon_json import INSECURE, MIRRORS
 from regsetup.host.docker_info import is_desktop
 from regsetup.host.files import config_home
+from regsetup.host.flags import FLAG_OF, config_file, flag_values, flags_of, names_flag
 from regsetup.host.process import ProgramMissing, run
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from regsetup.host.docker_info import Info
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
-FLAG_OF = {INSECURE: "--insecure-registry", MIRRORS: "--registry-mirror"}  # dockerd(8)
 _ETC = Path("/etc/docker")
 _SNAP = Path("/var/snap/docker/current/config")
+_SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 _UNIT = re.compile(r"/([^/]+\.service)$", re.MULTILINE)
 _FLAG_FILES = (  # what sysvinit, OpenRC and RHEL 6 scripts read their flags from
     Path("/etc/default/docker"),
@@ -105,26 +105,11 @@ class Dockerd:
 
     def flag_places(self, key: str) -> tuple[str, ...]:
         """Return where the flag of the same meaning as ``key`` is set, for this run or the next start."""
-        flag = FLAG_OF[key]
-        places = tuple(place for place, text in self.flag_files if names_flag(text, flag))
-        return places or ((f"the command line of process {self.pid}",) if self.values(flag) else ())
-
-
-def flag_values(args: tuple[str, ...], flag: str) -> tuple[str, ...]:
-    """Return every value of ``flag`` in ``args``, written ``--flag=value`` or ``--flag value``."""
-    values = []
-    for index, arg in enumerate(args):
-        if arg.startswith(f"{flag}="):
-            values.append(arg.partition("=")[2])
-        elif arg == flag and index + 1 < len(args):
-            values.append(args[index + 1])
-    return tuple(values)
-
-
-def names_flag(text: str, flag: str) -> bool:
-    """Tell whether a unit or shell fragment names ``flag`` outside its comments."""
-    lines = (line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
-    return any(re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", line) for line in lines)
+        flags = flags_of(key)
+        named = [place for place, text in self.flag_files if any(names_flag(text, flag) for flag in flags)]
+        if not named and any(arg.partition("=")[0] in flags for arg in self.args[1:]):
+            named = [f"the command line of process {self.pid}"]
+        return tuple(named)
 
 
 def find(endpoint: str, info: Info | None, *, home: Path | None = None) -> Dockerd:
@@ -142,9 +127,18 @@ def find(endpoint: str, info: Info | None, *, home: Path | None = None) -> Docke
         return _describe(process, home)
     if scheme != "unix" or info is not None:
         return Dockerd(Manager.ELSEWHERE)
-    files = tuple(_texts(_FLAG_FILES))
-    base = config_home(home) / "docker" if _is_rootless(socket) else _ETC
-    return _located(Dockerd(Manager.STOPPED, flag_files=files), base)
+    rootless = _is_rootless(socket)
+    files = (*_texts(_FLAG_FILES), *_unit_at_rest(Manager.SYSTEMD_USER if rootless else Manager.SYSTEMD))
+    return _located(
+        Dockerd(Manager.STOPPED, flag_files=files), config_home(home) / "docker" if rootless else _ETC
+    )
+
+
+def _unit_at_rest(manager: Manager) -> tuple[tuple[str, str], ...]:
+    """Return the files of the unit that will start an engine that does not run; none without systemd."""
+    if not _SYSTEMD_RUNS.exists():
+        return ()
+    return tuple(_unit_files(systemctl(manager), "docker.service"))
 
 
 def _is_rootless(socket: str) -> bool:
@@ -187,8 +181,9 @@ def _config_home_of(process: psutil.Process, home: Path) -> Path:
 
 def _located(found: Dockerd, base: Path) -> Dockerd:
     """Say which files the engine reads."""
-    named = found.values("--config-file")
-    config = Path(named[-1]) if named else base / "daemon.json"
+    running, next_start = found.values("--config-file"), (text for _, text in found.flag_files)
+    named = running[-1] if running else config_file(next_start) if found.pid is None else None
+    config = Path(named) if named else base / "daemon.json"
     return replace(found, config=config, certs_d=(_ETC if base == _SNAP else base) / "certs.d")
 
 
@@ -238,7 +233,7 @@ def _default_socket(process: psutil.Process) -> Path:
 def _managed_by(process: psutil.Process) -> tuple[Manager, str]:
     cgroup = Path(f"/proc/{process.pid}/cgroup").read_text()
     found = _UNIT.search(cgroup)
-    if found and Path("/run/systemd/system").exists():
+    if found and _SYSTEMD_RUNS.exists():
         manager = Manager.SYSTEMD_USER if "/user@" in cgroup else Manager.SYSTEMD
         if _main_pid(systemctl(manager), found[1]) in _rootlesskits(process):
             return manager, found[1]

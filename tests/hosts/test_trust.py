@@ -334,6 +334,23 @@ def test_a_flag_in_a_drop_in_or_default_file_is_named_and_nothing_is_written(
     assert client("cat", "/etc/docker/daemon.json").ok().out == before
 
 
+def test_a_flag_in_the_unit_of_an_engine_that_does_not_run_is_named(client: Host) -> None:
+    drop_in = "/etc/systemd/system/docker.service.d/flag.conf"
+    before = client("cat", "/etc/docker/daemon.json").out
+    client("mkdir", "-p", str(Path(drop_in).parent)).ok()
+    client.write(
+        drop_in, "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --insecure-registry x:1\n"
+    )
+    client.sh("systemctl daemon-reload; systemctl stop docker.socket docker").ok()
+    words = ("--host", "r.lan:5000", "--insecure", "--for", "docker", "--json")
+    said = client("regsetup", "trust", "install", *words)
+    client.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl start docker.socket docker").ok()
+    (error,) = json.loads(said.out)["errors"]
+    assert error["code"] == "daemon-flag-conflict"
+    assert drop_in in error["message"]
+    assert client("cat", "/etc/docker/daemon.json").out == before
+
+
 def test_an_engine_of_sysvinit_is_reloaded_restarted_and_brought_back_by_its_script(
     host_factory: HostFactory, host_packages: Path
 ) -> None:

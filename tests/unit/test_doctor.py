@@ -96,6 +96,7 @@ def test_facts_that_could_not_be_gathered_lead_to_no_findings(tmp_path: Path) ->
 
 ROOTLESS: dict[str, Any] = {"RegistryConfig": {}, "SecurityOptions": ["name=seccomp", "name=rootless"]}
 FLAGGED = Dockerd(Manager.SYSTEMD, flag_files=(("/etc/default/docker", "--insecure-registry=x"),))
+FD = Dockerd(Manager.SYSTEMD, flag_files=(("docker.service", "ExecStart=/usr/bin/dockerd -H fd://"),))
 BROKEN = [
     ("engine-silent", {"info": None}, "sudo systemctl restart docker.service"),
     ("engine-silent", {"info": None, "engine": Dockerd(Manager.STOPPED)}, "sudo systemctl start docker"),
@@ -108,6 +109,14 @@ BROKEN = [
     ("storage-rootless", {"info": ROOTLESS, "engine_uid": 1000, "storage_owner": 0}, "sudo chown -R 1000"),
     ("daemon-json-unreadable", {"daemon_json": b"{"}, "mend /etc/docker/daemon.json by hand"),
     ("daemon-flag-conflict", {"engine": FLAGGED, "daemon_json": LISTED, "info": INFO}, "take --insecure"),
+    (
+        "daemon-flag-conflict",
+        {"engine": FD, "daemon_json": b'{"hosts": ["fd://", "tcp://127.0.0.1:2375"]}'},
+        'take "hosts" out of',
+    ),
+    ("daemon-json-entry", {"daemon_json": b'{"registry-mirrors": ["cache.lan:5000"]}'}, "mend it in"),
+    ("daemon-json-entry", {"daemon_json": b'{"registry-mirrors": ["http://u:secret@c/"]}'}, "mend it in"),
+    ("daemon-json-entry", {"daemon_json": b'{"registry-mirrors": ["https://cache.lan/hub"]}'}, "mend it in"),
     ("daemon-json-blank-entry", {"daemon_json": b'{"insecure-registries": [" a"]}'}, "take it out of"),
     ("daemon-not-reloaded", {"daemon_json": LISTED}, "sudo regsetup trust install"),
     ("insecure-beside-tls", {"daemon_json": LISTED, "info": INFO}, "sudo regsetup trust remove"),
@@ -201,6 +210,7 @@ def test_what_fails_stands_before_what_may(healthy: Facts) -> None:
         {"info": None, "backend": "embedded"},
         {"proxies": {"https_proxy": "http://proxy:3128", "no_proxy": ".lan"}},
         {"daemon_json": b'{"insecure-registries": []}', "engine": FLAGGED},
+        {"daemon_json": b'{"debug": true, "registry-mirrors": ["https://cache.lan:5000/"]}', "engine": FD},
     ],
 )
 def test_the_same_fact_elsewhere_is_no_finding(healthy: Facts, changes: dict[str, Any]) -> None:

@@ -22,10 +22,9 @@ from regsetup.host.engine import (
     _marks,
     _unit_files,
     find,
-    flag_values,
-    names_flag,
     systemctl,
 )
+from regsetup.host.flags import config_file, flag_values, flags_of, names_flag
 from regsetup.host.reload import restart_command
 from regsetup.host.restart import InitScript, PlainProcess, SystemdUnit, starter
 from tests.bed.run import wait_for
@@ -44,6 +43,28 @@ INFO = {
         "Mirrors": ["http://m.lan/"],
     }
 }
+
+
+def test_a_list_of_daemon_json_has_its_flag_in_the_singular_and_hosts_a_short_one() -> None:
+    assert flags_of(INSECURE) == ("--insecure-registry",)
+    assert "--label" in flags_of("labels")
+    assert flags_of("hosts") == ("--hosts", "--host", "-H")
+    unit = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --debug\nExecReload=/bin/kill -s HUP $MAINPID\n"
+    engine = Dockerd(Manager.STOPPED, flag_files=(("docker.service", unit),))
+    assert [engine.flag_places(key) for key in ("hosts", "debug", "storage-driver", INSECURE)] == [
+        ("docker.service",), ("docker.service",), (), (),
+    ]  # fmt: skip
+    running = Dockerd(Manager.PROCESS, pid=7, args=("dockerd", "-H=unix:///s", "--label=a=b"))
+    assert running.flag_places("hosts") == running.flag_places("labels")
+    assert running.flag_places("debug") == ()
+
+
+def test_a_stopped_engine_reads_the_file_that_its_unit_will_name(tmp_path: Path) -> None:
+    unit = "#ExecStart=dockerd --config-file=/no\nExecStart=dockerd --config-file /srv/d.json -H fd://\n"
+    assert config_file(["DOCKER_OPTS='--config-file=/a'", unit]) == "/srv/d.json"
+    stopped = Dockerd(Manager.STOPPED, flag_files=(("docker.service", unit),))
+    assert _located(stopped, tmp_path).config == Path("/srv/d.json")
+    assert _located(Dockerd(Manager.STOPPED), tmp_path).config == tmp_path / "daemon.json"
 
 
 @pytest.mark.parametrize(
