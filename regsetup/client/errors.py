@@ -160,7 +160,23 @@ class Unsupported(RegistryError):
         super().__init__(
             f"{address} does not do {asked}",
             cause=said or "it answered 405",
-            fix="for deletes: REGISTRY_STORAGE_DELETE_ENABLED=true (regsetup up sets it)",
+            fix="REGISTRY_STORAGE_DELETE_ENABLED=true lets it delete (regsetup up sets it)"
+            if asked.startswith("DELETE")
+            else "ask another registry, or a newer version of this one",
+        )
+
+
+class TooLarge(RegistryError):
+    """413: what is sent is larger than the registry takes, or more often the proxy in front of it."""
+
+    code = "too-large"
+
+    def __init__(self, address: str, asked: str, said: str) -> None:
+        super().__init__(
+            f"{address} refuses {asked}: it is too large",
+            cause=said
+            or "it answered 413; a proxy in front of a registry takes a megabyte, if nobody says more",
+            fix="in the proxy's settings lift the limit: client_max_body_size 0; for nginx",
         )
 
 
@@ -215,6 +231,8 @@ def from_status(status: int, address: str, asked: str, body: bytes, **known: str
             return NotFound(address, asked, said)
         case 405:
             return Unsupported(address, asked, said)
+        case 413:
+            return TooLarge(address, asked, said)
         case 429:
             return TooManyRequests(address, known.get("after"))
         case 400 if b"HTTP request to an HTTPS server" in body:  # Go, net/http/server.go

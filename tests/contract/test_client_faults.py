@@ -25,6 +25,7 @@ from regsetup.client import (
     PlainHttp,
     RegistryClient,
     RegistryError,
+    TooLarge,
     TooManyRequests,
     TooSlow,
     Unauthorized,
@@ -488,6 +489,17 @@ def test_a_mount_that_is_refused_is_an_upload(status: int) -> None:
     """Who may push may not be allowed to read where the file says it came from (buildkit#2454)."""
     with Liar(lambda _: reply(status)) as server, RegistryClient(Endpoint(server.url)) as client:
         assert not client.mount_blob("a", DIGEST, "others/b")
+
+
+def test_a_blob_that_is_too_large_for_the_proxy_says_so() -> None:
+    """nginx takes a megabyte, if nobody says more."""
+    page = reply(413, b"<html>413 Request Entity Too Large", Content_Type="text/html")
+
+    def handler(request: Request) -> bytes:
+        return reply(202, Location="/up/1") if request.method in {"POST", "DELETE"} else page
+
+    error = refused(TooLarge, handler, lambda client: client.put_blob("a", CONTENT))
+    assert "client_max_body_size 0;" in (error.fix or "")
 
 
 def test_a_chunk_is_not_sent_twice() -> None:
