@@ -10,8 +10,8 @@ up: .venv/installed        ## bring a registry up
 test: .venv/installed      ## all tests; those that need an engine are skipped where none answers
 	$(BIN)/pytest
 
-test-fast: .venv/installed ## the subset that needs nothing; two or three minutes
-	$(BIN)/pytest -q -m "not engine and not hosts and not slow" tests/unit tests/cli
+test-fast: .venv/installed ## the subset that needs nothing and takes under a minute on an idle machine
+	$(BIN)/pytest -q -n auto -m "not engine and not hosts and not slow" tests/unit tests/cli
 
 lint: .venv/installed      ## ruff and mypy
 	$(BIN)/ruff check .

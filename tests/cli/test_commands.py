@@ -642,6 +642,7 @@ def test_stopped_before_it_began_it_says_so(regsetup: Regsetup, imported: str) -
     assert [error["code"] for error in json.loads(done.stdout)["errors"]] == ["interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("asked", ["--version", "--help", "doctor --explain x509", "tags --json A"])
 def test_output_that_can_not_be_written_is_told_and_fails(

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("variables", "code"),

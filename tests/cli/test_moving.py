@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
@@ -66,7 +68,6 @@ def test_the_target_s_name_says_how_it_is_written(
             _format(f"{tmp_path}/{target}", wanted)
 
 
-@pytest.mark.slow
 def test_a_story_of_one_image(regsetup: Regsetup, addresses: tuple[str, str], tmp_path: Path) -> None:
     here, there = addresses
     shelf = Shelf.multi(tmp_path / "made")
@@ -116,7 +117,6 @@ def test_a_story_of_one_image(regsetup: Regsetup, addresses: tuple[str, str], tm
     assert option["ok"], option
 
 
-@pytest.mark.slow
 def test_what_can_not_be_meant_is_refused(
     regsetup: Regsetup, addresses: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -13,10 +13,11 @@ from tests.bed.run import free_port
 if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct-horse-battery"
 
 
-@pytest.mark.slow
 def test_the_owner_enters_a_registry_of_this_machine_without_a_password(regsetup: Regsetup) -> None:
     port = free_port()
     options = ["--backend", "embedded", "--no-check", "--port", str(port), "--tls", "self-signed"]
@@ -44,7 +45,6 @@ def test_the_owner_enters_a_registry_of_this_machine_without_a_password(regsetup
     assert json.loads(regsetup("logout", "--json").ok().out)["data"]["erased"].keys() == {f"localhost:{port}"}
 
 
-@pytest.mark.slow
 def test_who_is_nobody_is_asked_on_a_terminal(regsetup: Regsetup) -> None:
     port = free_port()
     options = ["--backend", "embedded", "--no-check", "--port", str(port), "--user", "alice"]

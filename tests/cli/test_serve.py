@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
+
 SERVE = (sys.executable, "-m", "regsetup", "serve", "--no-auth")
 
 
@@ -70,7 +72,6 @@ def test_its_flags_reach_the_registry(tmp_path: Path) -> None:
         server.wait(20)
 
 
-@pytest.mark.slow
 def test_up_says_what_may_be_written(regsetup: Regsetup) -> None:
     """The settings lead to the bundled registry by themselves, reach it, and are remembered."""
     port = free_port()

@@ -13,6 +13,8 @@ from tests.bed.run import free_port
 if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
 
+pytestmark = pytest.mark.slow
+
 ESCAPE = "\x1b["
 UP = ("up", "--backend", "embedded", "--no-check")
 
@@ -21,7 +23,6 @@ def up(port: int, *more: str) -> tuple[str, ...]:
     return (*UP, "--port", str(port), *more)
 
 
-@pytest.mark.slow
 def test_a_password_is_asked_for_twice_and_not_shown(regsetup: Regsetup) -> None:
     with regsetup.on_terminal(*up(free_port(), "--user", "alice")) as terminal:
         terminal.expect("Password for alice")
@@ -37,7 +38,6 @@ def test_a_password_is_asked_for_twice_and_not_shown(regsetup: Regsetup) -> None
     assert again.code == 2
 
 
-@pytest.mark.slow
 def test_nothing_typed_means_a_made_up_password(regsetup: Regsetup) -> None:
     with regsetup.on_terminal(*up(free_port(), "--user", "alice")) as terminal:
         terminal.expect("Password for alice")
@@ -47,7 +47,6 @@ def test_nothing_typed_means_a_made_up_password(regsetup: Regsetup) -> None:
     assert re.search(r"user +alice, password \S{22,} \(shown once\)", done.out)
 
 
-@pytest.mark.slow
 def test_two_different_passwords_change_nothing(regsetup: Regsetup) -> None:
     with regsetup.on_terminal(*up(free_port(), "--user", "alice")) as terminal:
         terminal.expect("Password for alice")
@@ -60,7 +59,6 @@ def test_two_different_passwords_change_nothing(regsetup: Regsetup) -> None:
     assert not regsetup.home.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "Ctrl-D"])
 def test_given_up_at_the_prompt_nothing_was_changed(regsetup: Regsetup, how: str) -> None:
     with regsetup.on_terminal(*up(free_port(), "--user", "alice")) as terminal:
@@ -76,7 +74,6 @@ def test_given_up_at_the_prompt_nothing_was_changed(regsetup: Regsetup, how: str
     assert not regsetup.home.exists()
 
 
-@pytest.mark.slow
 def test_a_purge_is_asked_for_with_path_and_size(regsetup: Regsetup) -> None:
     regsetup(*up(free_port())).ok()
     root = regsetup.home / "registry"
@@ -106,7 +103,6 @@ def test_json_on_a_terminal_has_no_colour(regsetup: Regsetup) -> None:
         assert ESCAPE not in terminal.wait().out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 60])
 def test_tables_fit_a_terminal(regsetup: Regsetup, columns: int) -> None:
     narrow = {"COLUMNS": str(columns)}
@@ -138,7 +134,6 @@ def test_a_command_that_mends_is_copied_whole_from_a_narrow_terminal(regsetup: R
     )
 
 
-@pytest.mark.slow
 def test_the_bar_of_a_restore_ends_before_the_first_step_is_told(regsetup: Regsetup) -> None:
     regsetup(*up(free_port())).ok()
     made = str(regsetup.place / "kept.tar.zst")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.bed.cli import Regsetup
     from tests.bed.liar import Reply, Request
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(running: Running) -> Iterator[Client]:
@@ -177,7 +179,6 @@ def test_a_blob_of_two_repositories_is_looked_for_in_both(running: Running, clie
     )
 
 
-@pytest.mark.slow
 def test_verify_on_the_command_line(regsetup: Regsetup) -> None:
     port = free_port()
     regsetup(

@@ -542,6 +542,7 @@ def test_an_older_backup_is_not_taken_for_the_newest(kept: Kept) -> None:
         repository.newest("registry")
 
 
+@pytest.mark.slow
 def test_one_byte_anywhere_in_a_directory_is_refused_by_restore_and_healed_by_the_next_backup(
     kept: Kept,
 ) -> None:
@@ -821,7 +822,7 @@ BLOB = form.blob_path(Digest.of(b"x"))
         (special("data", tarfile.DIRTYPE), "not a file"),
         ((BLOB, b"not x"), "its name and its digest differ"),
     ],
-    ids=str,
+    ids=lambda bad: f"{bad.name} {bad.type!r}" if isinstance(bad, tarfile.TarInfo) else str(bad),
 )
 def test_what_no_backup_holds_is_refused(
     tmp_path: Path, bad: tuple[str, bytes] | tarfile.TarInfo, cause: str

@@ -67,6 +67,7 @@ def test_without_a_reason_nothing_is_foretold(known: History) -> None:
     assert history.days_until_full(known, free, NOW) is None
 
 
+@pytest.mark.slow
 def test_samples_are_an_hour_apart_and_do_not_grow_for_ever(paths: Paths) -> None:
     for minutes in (0, 30, 59, 60, 90, 121):
         history.note_sample(paths, 1, minutes, NOW + timedelta(minutes=minutes))
