@@ -90,11 +90,11 @@ def _issued(wanted: Deployment, paths: Paths, host: str) -> Certificate | None:
 
     Here the registry is not asked: of a name without a certificate it would order one.
     """
-    from regsetup.auth import x509
+    from regsetup.auth.pem import read
 
     try:
         pem = _shown(wanted, host) if wanted.machine else (paths.acme / host).read_bytes()
-        return x509.read(pem[pem.find(b"-----BEGIN CERTIFICATE") :])
+        return read(pem[pem.find(b"-----BEGIN CERTIFICATE") :])
     except PermissionError as error:
         raise CertificatesHidden(paths.acme / host) from error
     except (OSError, CertificateError):
@@ -170,8 +170,8 @@ def _own(wanted: Deployment) -> KeyPair:
         CertificateUnreadable: there is no certificate in the first.
         KeyExposed: others may read the second.
     """
-    from regsetup.auth import x509
     from regsetup.auth.own_certificate import check_key_mode
+    from regsetup.auth.pem import only_certificates, only_key
 
     if wanted.cert is None or wanted.key is None:
         raise AssertionError("Tls.OWN comes with both files")
@@ -180,4 +180,4 @@ def _own(wanted: Deployment) -> KeyPair:
         certificate, key = wanted.cert.read_bytes(), wanted.key.read_text(encoding="latin-1")
     except OSError as error:
         raise PairUnreadable(Path(error.filename), error.strerror or str(error)) from error
-    return KeyPair(x509.only_certificates(certificate), Secret(x509.only_key(key)))
+    return KeyPair(only_certificates(certificate), Secret(only_key(key)))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from regsetup.auth.certificates import Certificate, CertificateError, KeyPair, Names
-from regsetup.auth.x509 import KeyMismatch, chain, private_key, same_key, summary
+from regsetup.auth.pem import KeyMismatch, chain, private_key, same_key, summary
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -147,7 +147,7 @@ def _authority(path: Path) -> bytes:
         CertificateUnreadable: there is no certificate in it.
         PrivateKeyInside: there is a key in it.
     """
-    from regsetup.auth import x509
+    from regsetup.auth.pem import chain
     from regsetup.trust.base import CannotRead
 
     try:
@@ -156,7 +156,7 @@ def _authority(path: Path) -> bytes:
         raise CannotRead(path, error) from error
     if b"PRIVATE KEY-----" in pem:
         raise PrivateKeyInside(path)
-    x509.chain(pem)
+    chain(pem)
     return pem
 
 

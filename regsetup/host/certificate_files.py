@@ -210,9 +210,9 @@ def _read_pair(certificate: Path, key: Path) -> KeyPair | None:
 
 
 def _summary(pair: KeyPair | None) -> Certificate | None:
-    from regsetup.auth import x509
+    from regsetup.auth.pem import read_pair
 
     try:
-        return x509.read_pair(pair) if pair else None
+        return read_pair(pair) if pair else None
     except CertificateError:
         return None

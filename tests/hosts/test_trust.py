@@ -57,6 +57,12 @@ print(json.dumps(said))
 """
 
 
+def daemon_json(host: Host) -> str:
+    """Return daemon.json, made if no test before this one needed it."""
+    host.sh(f"[ -e {DAEMON_JSON} ] || echo '{{}}' >{DAEMON_JSON}").ok()
+    return host("cat", DAEMON_JSON).ok().out
+
+
 def change(host: Host, policy: str, text: str, key: str, value: str) -> dict[str, Any]:
     """Change daemon.json on ``host`` until ``docker info`` says ``value`` under ``key``."""
     done = host("/opt/regsetup/bin/python3", "-c", CHANGE, policy, text, key, value).ok()
@@ -299,7 +305,7 @@ def test_a_restart_that_is_allowed_goes_through_systemd(client: Host) -> None:
 
 
 def test_an_engine_that_does_not_start_gets_its_old_file_and_runs_again(client: Host) -> None:
-    before = client("cat", "/etc/docker/daemon.json").ok().out
+    before = daemon_json(client)
     said = change(client, "restart", '{"storage-driver": "nope"}', "Driver", "nope")
     assert said["code"] == "engine-stayed-down", said
     assert "it runs again" in said["message"]
@@ -320,7 +326,7 @@ def test_an_engine_that_does_not_start_gets_its_old_file_and_runs_again(client: 
 def test_a_flag_in_a_drop_in_or_default_file_is_named_and_nothing_is_written(
     client: Host, path: str, content: str
 ) -> None:
-    before = client("cat", "/etc/docker/daemon.json").ok().out
+    before = daemon_json(client)
     client("mkdir", "-p", str(Path(path).parent)).ok()
     client.sh(f"[ ! -e {path} ] || cp -p {path} /root/kept").ok()
     client.write(path, content)
@@ -336,7 +342,7 @@ def test_a_flag_in_a_drop_in_or_default_file_is_named_and_nothing_is_written(
 
 def test_a_flag_in_the_unit_of_an_engine_that_does_not_run_is_named(client: Host) -> None:
     drop_in = "/etc/systemd/system/docker.service.d/flag.conf"
-    before = client("cat", "/etc/docker/daemon.json").out
+    before = daemon_json(client)
     client("mkdir", "-p", str(Path(drop_in).parent)).ok()
     client.write(
         drop_in, "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --insecure-registry x:1\n"

@@ -29,18 +29,17 @@ from regsetup.auth.own_certificate import (
     check_key_mode,
     check_own,
 )
-from regsetup.auth.x509 import (
+from regsetup.auth.pem import (
     CertificateUnreadable,
     KeyEncrypted,
     KeyMismatch,
     KeyUnreadable,
-    new_ca,
-    new_leaf,
     only_certificates,
     only_key,
     read,
     read_pair,
 )
+from regsetup.auth.x509 import new_ca, new_leaf
 from regsetup.secret import Secret
 
 if TYPE_CHECKING:
