@@ -31,7 +31,7 @@ _ERROR_BODY = 64 << 10  # bytes; as much of an error's body as is looked at
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HOPS = 5
 _TRIES = 4
-_BACKOFF = 0.05  # seconds, doubled at each try
+_BACKOFF = 0.2  # seconds, doubled at each try
 _BUSY = {500, 502, 503, 504}
 _REPEATABLE = {"GET", "HEAD", "PUT", "DELETE"}  # RFC 9110, 9.2.2
 

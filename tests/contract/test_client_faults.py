@@ -57,7 +57,7 @@ def asked(
     *,
     credentials: Credentials | None = None,
     timeout: float = 5.0,
-    patience: float = 2.0,
+    patience: float = 3.0,
 ) -> list[Request]:
     """Make a call to a liar; return what it was sent."""
     with Liar(handler) as server:
