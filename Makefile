@@ -10,7 +10,7 @@ up: .venv/installed        ## bring a registry up
 test: .venv/installed      ## all tests; those that need an engine are skipped where none answers
 	$(BIN)/pytest
 
-test-fast: .venv/installed ## the subset that needs nothing and takes under a minute on an idle machine
+test-fast: .venv/installed ## the fast subset, which needs nothing, on every core
 	$(BIN)/pytest -q -n auto -m "not engine and not hosts and not slow" tests/unit tests/cli
 
 lint: .venv/installed      ## ruff and mypy
