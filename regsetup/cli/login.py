@@ -102,7 +102,7 @@ def logout(
 ) -> render.Outcome:
     """Forget the credentials for a registry, wherever docker and podman keep them.
 
-    Example: regsetup login registry.example:5000 --user alice
+    Example: regsetup logout registry.example:5000
     """
     from regsetup import credentials
     from regsetup import remote as places
