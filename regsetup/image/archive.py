@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Self, cast
 
 from regsetup.errors import RegsetupError
 from regsetup.host.files import CannotWrite
-from regsetup.image.compression import NOT_COMPRESSED, decompressed
+from regsetup.image.compression import UNREADABLE, decompressed
 from regsetup.image.files import CannotRead, DamagedImage, NoImage, Slice
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _spooled(label: str, stream: IO[bytes]) -> IO[bytes]:
         while True:
             try:
                 piece = stream.read(CHUNK)
-            except NOT_COMPRESSED as error:
+            except UNREADABLE as error:
                 raise DamagedImage(label, f"it can't be decompressed or read to its end: {error}") from error
             if not piece:
                 break

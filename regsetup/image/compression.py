@@ -5,12 +5,14 @@ RFC 1952 and RFC 8878. Nothing is kept: who reads gets the next piece.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import zlib
-from lzma import LZMAError
 from typing import IO, Any, cast
 
-NOT_COMPRESSED = (OSError, EOFError, zlib.error, LZMAError)
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading ends with where a file is damaged or cut."""
 _ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 _ZSTD_PIECE = 2 << 10  # bytes read at once: zstd makes up to 32,768 of one, all at once
@@ -22,10 +24,6 @@ def decompressed(file: IO[bytes] | io.RawIOBase) -> IO[bytes]:
     Raises:
         OSError: its first bytes can't be read.
     """
-    import bz2
-    import gzip
-    import lzma
-
     file.seek(0)
     head = file.read(6) or b""
     file.seek(0)

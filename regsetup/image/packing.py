@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from regsetup.host.files import CannotWrite
-from regsetup.image.compression import NOT_COMPRESSED, decompressed
+from regsetup.image.compression import UNREADABLE, decompressed
 from regsetup.image.docker_archive import layer_type
 from regsetup.image.document import OCI_LAYER, OCI_LAYER_GZIP, Part
 from regsetup.image.files import DamagedImage
@@ -76,7 +76,7 @@ def _unpacked(label: str, layer: ArchiveLayer, content: Slice) -> Digest:
         try:
             while piece := plain.read(CHUNK):
                 hasher.update(piece)
-        except NOT_COMPRESSED as error:
+        except UNREADABLE as error:
             raise DamagedImage(label, f"{layer.name} can't be decompressed to its end: {error}") from error
     content.seek(0)
     return Digest(layer.diff_id.algorithm, hasher.hexdigest())
