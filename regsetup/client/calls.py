@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from regsetup.client.errors import DigestMismatch, UnexpectedAnswer
 from regsetup.client.transport import Ask
 from regsetup.reference import BadReference, Digest, is_repository, is_tag
+from regsetup.web_links import next_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MAX_BODY = 16 << 20  # bytes of JSON; registry:2 gives all tags of a repository at once
 _PAGES = 10_000  # of one list: a million names where a registry gives a hundred at once
-_LINK = re.compile(r'<([^>]*)>((?:\s*;(?:[^",;]|"[^"]*")*)*)')
-_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^\s",;]*))')
 
 
 def repository_path(repository: str) -> str:
@@ -100,15 +98,6 @@ def pages(transport: Transport, ask: Ask, none: frozenset[int] = frozenset()) ->
         if ask.target in seen:
             raise UnexpectedAnswer(transport.endpoint.address, str(ask), "its pages go round in a circle")
     raise UnexpectedAnswer(transport.endpoint.address, str(ask), f"more than {_PAGES} pages")
-
-
-def next_page(header: str) -> str | None:
-    """Return the target of the link with the relation ``next``, None where there is none (RFC 8288, 3)."""
-    for target, parameters in _LINK.findall(header):
-        for name, quoted, token in _PARAMETER.findall(parameters):
-            if name.lower() == "rel" and "next" in (quoted or token).lower().split():
-                return str(target)
-    return None
 
 
 def entries(transport: Transport, ask: Ask, page: Mapping[str, object], key: str) -> list[object]:

@@ -6,7 +6,6 @@ Takes no pushes. Referrers and tag lists are the upstream's, and what is stored 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from regsetup.reference import Digest, is_tag
@@ -18,6 +17,7 @@ from regsetup.registry.reply import BYTES, reply, stream
 from regsetup.registry.routing import Kind, Route
 from regsetup.registry.upstream import UpstreamDown
 from regsetup.registry.wire.response import Response
+from regsetup.web_links import next_page
 
 if TYPE_CHECKING:
     from regsetup.registry.app import Endpoint
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_LIST = 16 << 20  # bytes of a tag list
 MAX_PAGES = 1000
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*?\brel="?next"?')
 
 
 async def get_manifest(context: Context, request: Request, route: Route) -> Response:
@@ -97,10 +96,10 @@ async def get_tags(context: Context, request: Request, route: Route) -> Response
                 if response.status != 200:
                     raise NameUnknown("unknown to the upstream", detail={"name": route.repository})
                 names += _listed(await mirror.upstream.read(response, MAX_LIST))
-                following = _NEXT.search(response.headers.get("Link", ""))
+                following = next_page(response.headers.get("Link", ""))
             if following is None:
                 break
-            path = "tags/list?" + following[1].partition("?")[2]
+            path = "tags/list?" + following.partition("?")[2]
     except UpstreamDown:
         names = await context.run(context.store.tags.names, route.repository)
     return tags.listing(request, route.repository, names)
@@ -117,9 +116,9 @@ async def get_referrers(context: Context, request: Request, route: Route) -> Res
                 raise NameUnknown("unknown to the upstream", detail={"upstream_status": response.status})
             applied = response.headers.get("OCI-Filters-Applied")
             headers = {} if applied is None else {"OCI-Filters-Applied": applied}
-            following = _NEXT.search(response.headers.get("Link", ""))
+            following = next_page(response.headers.get("Link", ""))
             if following:  # which may name the upstream's host
-                page = following[1].partition("?")[2]
+                page = following.partition("?")[2]
                 headers["Link"] = f'</v2/{route.repository}/referrers/{digest}?{page}>; rel="next"'
             body = await upstream.read(response, manifests.MAX_MANIFEST)
             return reply(200, headers, body, content.OCI_INDEX)

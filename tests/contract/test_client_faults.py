@@ -32,10 +32,10 @@ from regsetup.client import (
     UnexpectedAnswer,
     Unreachable,
 )
-from regsetup.client.calls import next_page
 from regsetup.pace import Pace
 from regsetup.reference import Digest
 from regsetup.secret import Secret
+from regsetup.web_links import next_page
 from tests.bed.liar import Liar, reply, reply_json
 
 if TYPE_CHECKING:

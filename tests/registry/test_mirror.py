@@ -757,7 +757,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {}
         if fake.page and len(tags) > fake.page:
             tags = tags[: fake.page]
-            headers = {"Link": f'</v2/{repository}/tags/list?last={tags[-1]}>; rel="next"'}
+            page = f"/v2/{repository}/tags/list?last={tags[-1]}"
+            headers = {"Link": f'<{page}>; title="more, if you like"; rel=next'}
         body = b"garbage" if fake.garbage else json.dumps({"name": repository, "tags": tags}).encode()
         self._answer(200, body, headers)
 

@@ -17,7 +17,9 @@ PACKAGE = Path(__file__).parents[2] / "regsetup"
 
 # Lowest first; a module imports its own layer and those below. A new module needs a line here.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"amounts", "errors", "manifest", "memory", "pace", "reference", "secret", "writeout"}),
+    frozenset(
+        {"amounts", "errors", "manifest", "memory", "pace", "reference", "secret", "web_links", "writeout"}
+    ),
     frozenset({"deployment", "observed", "auth", "storage"}),
     frozenset(
         {
@@ -64,7 +66,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
 )
 REGISTRY_MAY = frozenset(
-    {"registry", "errors", "manifest", "memory", "pace", "reference", "secret", "writeout", "auth"}
+    {
+        "registry",
+        "errors",
+        "manifest",
+        "memory",
+        "pace",
+        "reference",
+        "secret",
+        "web_links",
+        "writeout",
+        "auth",
+    }
 )
 COLLECTS = {  # a container's storage, while the container is stopped; the command line also runs `serve`
     ("contents", "regsetup.registry.collecting"),
